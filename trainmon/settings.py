@@ -1,0 +1,193 @@
+"""trainmon's settings: one file, read from the environment, never changed at run time.
+
+Each variable is described in docs/operations.md; a test fails on one that is not.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+
+def home() -> Path:
+    """The data directory: database, sockets, secret, logs of trainmon's own."""
+    return Path(env.str("TRAINMON_HOME", str(BASE_DIR / "var"))).expanduser().absolute()
+
+
+def secret_key(production: bool) -> str:
+    """The key from the environment; outside production one that is made once and kept in HOME."""
+    key = env.str("TRAINMON_SECRET_KEY", "")
+    if key or production:
+        return key
+    path = HOME / "secret_key"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        HOME.mkdir(parents=True, exist_ok=True)
+        made = secrets.token_urlsafe(50)
+        try:
+            with path.open("x") as f:
+                path.chmod(0o600)
+                f.write(made)
+        except FileExistsError:
+            made = path.read_text().strip()
+        return made
+
+
+HOME = home()
+PRODUCTION = env.str("TRAINMON_ENV", "local") == "production"
+TESTING = "pytest" in sys.modules
+DEBUG = env.bool("TRAINMON_DEBUG", False)
+SECRET_KEY = secret_key(PRODUCTION)
+ALLOWED_HOSTS = env.list("TRAINMON_HOSTS", default=[] if PRODUCTION else ["*"])
+
+if PRODUCTION:
+    if len(SECRET_KEY) < 32:
+        raise ImproperlyConfigured(
+            "TRAINMON_SECRET_KEY is missing or shorter than 32 characters. Make one with: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+        )
+    if DEBUG:
+        raise ImproperlyConfigured("TRAINMON_DEBUG must not be set when TRAINMON_ENV=production.")
+    if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
+        raise ImproperlyConfigured(
+            "TRAINMON_HOSTS must list the host names that this site answers to, e.g. "
+            "TRAINMON_HOSTS=trainmon.example.org (a lone * is refused in production)."
+        )
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "channels",
+    "rest_framework",
+    "axes",
+    "trainmon",
+    "runs",
+    "costs",
+    "streaming",
+    "retention",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "trainmon.urls"
+ASGI_APPLICATION = "trainmon.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def database() -> dict[str, Any]:
+    """DATABASE_URL, else the embedded PostgreSQL under HOME (trainmon/embedded starts it)."""
+    conf: dict[str, Any] = env.db_url("DATABASE_URL")
+    conf["CONN_MAX_AGE"] = 0
+    return conf
+
+
+DATABASES = {"default": database()}
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+SERVESTATIC_USE_FINDERS = True
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION and env.bool("TRAINMON_HTTPS", True)
+CSRF_TRUSTED_ORIGINS = env.list("TRAINMON_ORIGINS", default=[])
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+
+# Who may see a trainer without groups: everyone signed in (default) or nobody but operators.
+TRAINMON_PRIVATE = env.bool("TRAINMON_PRIVATE", False)
+# Seconds between two periodic syncs of a source.
+TRAINMON_SYNC_INTERVAL = env.int("TRAINMON_SYNC_INTERVAL", 30)
+# Seconds without any progress after which the scan of a source is given up.
+TRAINMON_SCAN_DEADLINE = env.int("TRAINMON_SCAN_DEADLINE", 120)
+# Tags a run may have; beyond it the run is marked and left out, the others go on.
+TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
+
+CELERY_BROKER_URL = env.str("REDIS_URL", "memory://")
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = 4
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "sync every source": {
+        "task": "runs.tasks.sync_all",
+        "schedule": TRAINMON_SYNC_INTERVAL,
+        "options": {"expires": TRAINMON_SYNC_INTERVAL},
+    },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+}
