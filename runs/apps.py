@@ -1,6 +1,7 @@
 """The runs app: the registry: what trained, what it said, how it stands."""
 
 from django.apps import AppConfig
+from django.db.models.signals import m2m_changed, post_migrate
 
 
 class RunsConfig(AppConfig):
@@ -8,3 +9,12 @@ class RunsConfig(AppConfig):
 
     name = "runs"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Keep the role groups filled and is_staff true to them."""
+        from django.contrib.auth.models import User
+
+        from runs import roles
+
+        post_migrate.connect(roles.fill_roles, sender=self)
+        m2m_changed.connect(roles.follow_role, sender=User.groups.through)

@@ -1,0 +1,196 @@
+"""A run, how its status changed, and the attempts it is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import F, Func, Q
+from django.urls import reverse
+
+from runs.models.trainer import visible_trainers
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+
+class Status(models.TextChoices):
+    """How a run or job stands.
+
+    queued -> running -> finished | failed | killed, by its own words; running -> unknown or
+    lost, by silence, and back to running when data returns.  ``stalled`` is a mark on
+    running.  No status but those by the run's own words is final.
+    """
+
+    QUEUED = "queued", "queued"
+    RUNNING = "running", "running"
+    FINISHED = "finished", "finished"
+    FAILED = "failed", "failed"
+    KILLED = "killed", "killed"
+    LOST = "lost", "lost"
+    UNKNOWN = "unknown", "unknown"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Runs, by who may see them and by how they stand."""
+
+    def visible_to(self, user: User | AnonymousUser) -> RunQuerySet:
+        """Only the runs of trainers that this user may see: the one door for access."""
+        return self.filter(visible_trainers(user, "source__trainer__"))
+
+    def active(self) -> RunQuerySet:
+        """Runs that are neither buried nor purged."""
+        return self.filter(lifecycle_stage=Run.Stage.ACTIVE)
+
+
+class Run(models.Model):
+    """One training run: a directory of event files, or a job that only writes a log."""
+
+    class Stage(models.TextChoices):
+        ACTIVE = "active", "active"
+        BURIED = "buried", "in the trash"
+        PURGED = "purged", "files purged"
+
+    source = models.ForeignKey("runs.Source", on_delete=models.PROTECT, related_name="runs")
+    dataset = models.ForeignKey("runs.Dataset", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
+    path = models.BinaryField(help_text="Bytes, relative to the source's root.")
+    name = models.TextField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.UNKNOWN)
+    status_reason = models.TextField(blank=True)
+    status_evidence = models.JSONField(default=dict)
+    status_since = models.DateTimeField(null=True)
+    stalled = models.BooleanField(default=False)
+    lifecycle_stage = models.CharField(max_length=10, choices=Stage, default=Stage.ACTIVE)
+    files_missing = models.BooleanField(default=False)
+    version = models.BigIntegerField(default=0)
+    created = models.DateTimeField(auto_now_add=True)
+    started = models.DateTimeField(null=True, help_text="First wall time in its records.")
+    ended = models.DateTimeField(null=True)
+    last_event = models.DateTimeField(null=True, help_text="Last wall time in its records.")
+    last_arrival = models.DateTimeField(null=True, help_text="When bytes last arrived on disk.")
+    arrivals = models.IntegerField(default=0, help_text="How often growth was seen.")
+    arrival_gap = models.FloatField(null=True, help_text="Largest recent gap between arrivals, seconds.")
+    step_interval = models.FloatField(null=True, help_text="Slowest recent step interval, seconds.")
+    step = models.BigIntegerField(null=True)
+    total_steps = models.BigIntegerField(null=True)
+    epoch = models.FloatField(null=True)
+    stage = models.CharField(max_length=100, blank=True)
+    early_stopped = models.BooleanField(default=False)
+    error = models.TextField(blank=True)
+    error_type = models.CharField(max_length=200, blank=True)
+    error_stack = models.TextField(blank=True)
+    size = models.BigIntegerField(default=0, help_text="Bytes of all regular files below its path.")
+    file_count = models.IntegerField(default=0)
+    event_file_count = models.IntegerField(default=0)
+    modified = models.DateTimeField(null=True, help_text="Newest mtime of a file below its path.")
+    point_count = models.BigIntegerField(default=0)
+    bad_records = models.BigIntegerField(default=0)
+    lost_bytes = models.BigIntegerField(default=0)
+    warnings = models.JSONField(default=list, help_text="What the last scan found odd: kind, path, detail.")
+    gpu_type = models.CharField("GPU type", max_length=100, blank=True)
+    gpu_count = models.PositiveIntegerField("GPU count", null=True, blank=True)
+    host = models.CharField(max_length=255, blank=True)
+    pid = models.BigIntegerField(null=True)
+    params = models.JSONField(default=dict)
+    sidecars = models.JSONField(default=dict, help_text="Files beside the events as last read: path, mtime, size.")
+    tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
+    pinned = models.BooleanField(default=False)
+    demo = models.BooleanField(default=False)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-last_event", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                F("source"),
+                Func(F("path"), function="sha256"),
+                condition=Q(lifecycle_stage="active"),
+                name="run_once_per_active_path",
+            ),
+        ]
+        indexes = [
+            models.Index(F("last_event").desc(nulls_last=True), F("id").desc(), name="run_by_last_event"),
+            models.Index(fields=["source", "status"], name="run_by_status"),
+            models.Index(fields=["dataset"], name="run_by_dataset"),
+            GinIndex(fields=["tags"], name="run_by_tag"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("run", args=[self.pk])
+
+    @property
+    def path_text(self) -> str:
+        """The path for people: bytes that are not UTF-8 are escaped."""
+        return bytes(self.path).decode(errors="backslashreplace")
+
+    @property
+    def progress(self) -> float | None:
+        """Share of its steps done, 0 to 1; None where the total is not known."""
+        if not self.total_steps or self.step is None:
+            return None
+        return min(1.0, max(0.0, self.step / self.total_steps))
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to its last step at the speed measured since it started; None if unknowable."""
+        if self.status != Status.RUNNING or not self.total_steps or not self.step:
+            return None
+        if self.step_interval is None or self.step >= self.total_steps:
+            return None
+        return (self.total_steps - self.step) * self.step_interval
+
+
+class Transition(models.Model):
+    """One change of status, of a run or of a job: history and queue at once.
+
+    ``at`` is when it happened by the data, ``seen`` when we learned of it; what reacts to
+    it (alerts) sets ``processed``.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="transitions")
+    job = models.ForeignKey("runs.Job", null=True, on_delete=models.CASCADE, related_name="transitions")
+    old = models.CharField(max_length=10, choices=Status)
+    new = models.CharField(max_length=10, choices=Status)
+    reason = models.TextField(blank=True)
+    evidence = models.JSONField(default=dict)
+    at = models.DateTimeField()
+    seen = models.DateTimeField(auto_now_add=True)
+    processed = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["run", "id"]
+        indexes = [models.Index(fields=["id"], condition=Q(processed=None), name="transition_to_process")]
+
+    def __str__(self) -> str:
+        return f"{self.old} -> {self.new}"
+
+
+class Segment(models.Model):
+    """One attempt in one file of a run: an interval that was really trained (and is billed)."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="segments")
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="segments")
+    generation = models.IntegerField()
+    part = models.IntegerField()
+    reason = models.CharField(max_length=200)
+    offset = models.BigIntegerField()
+    first_step = models.BigIntegerField(null=True)
+    last_step = models.BigIntegerField(null=True)
+    first_wall = models.FloatField(null=True)
+    last_wall = models.FloatField(null=True)
+
+    class Meta:
+        ordering = ["run", "first_wall", "log_file", "part"]
+        constraints = [
+            models.UniqueConstraint(fields=["log_file", "generation", "part"], name="segment_once_per_part"),
+        ]
+
+    def __str__(self) -> str:
+        return f"part {self.part}: {self.reason}"

@@ -1,0 +1,143 @@
+"""What a run measured: series of points in packed chunks, texts, references to images."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F
+
+
+class Tag(models.Model):
+    """The name of a metric, shared by all runs."""
+
+    name = models.TextField(unique=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Series(models.Model):
+    """One metric of one run, with what lists sort by.
+
+    Counts and extremes are over the shown generations of all files; ``minimum`` and
+    ``maximum`` over finite values (NULL where there is none); ``last`` is the value with
+    the latest wall time.  The points themselves are in SeriesChunk and SeriesTail.
+    """
+
+    run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="series")
+    tag = models.ForeignKey(Tag, on_delete=models.PROTECT, related_name="series")
+    count = models.BigIntegerField(default=0)
+    first_step = models.BigIntegerField(null=True)
+    last_step = models.BigIntegerField(null=True)
+    last = models.FloatField(null=True)
+    last_wall = models.FloatField(null=True)
+    minimum = models.FloatField(null=True)
+    maximum = models.FloatField(null=True)
+    nonfinite = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["run", "tag__name"]
+        verbose_name_plural = "series"
+        constraints = [models.UniqueConstraint(fields=["run", "tag"], name="series_once_per_run")]
+        indexes = [models.Index(F("tag"), F("last").asc(nulls_last=True), name="series_by_last")]
+
+    def __str__(self) -> str:
+        return self.tag.name
+
+
+class SeriesChunk(models.Model):
+    """Points ``start .. start + count - 1`` of one series in one part of one file.
+
+    ``data`` is packed by runs/chunks.py (exact: steps, wall times, values with their
+    type).  This is what outlives the files.
+    """
+
+    pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation", "part", "start")
+    series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+", db_index=False)
+    generation = models.IntegerField()
+    part = models.IntegerField()
+    start = models.BigIntegerField()
+    count = models.IntegerField()
+    last_step = models.BigIntegerField()
+    last = models.FloatField()
+    last_wall = models.FloatField()
+    first_step = models.BigIntegerField()
+    minimum = models.FloatField(null=True)
+    maximum = models.FloatField(null=True)
+    nonfinite = models.IntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ["series", "log_file", "generation", "part", "start"]
+
+
+class SeriesTail(models.Model):
+    """The newest points of a series in one file: takes each live update, without an index.
+
+    At most 100 points (about 2 KB raw); more are moved to a chunk.  Same columns as a chunk.
+    """
+
+    pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation")
+    series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="tails", db_index=False)
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+", db_index=False)
+    generation = models.IntegerField()
+    part = models.IntegerField()
+    start = models.BigIntegerField()
+    count = models.IntegerField()
+    last_step = models.BigIntegerField()
+    last = models.FloatField()
+    last_wall = models.FloatField()
+    first_step = models.BigIntegerField()
+    minimum = models.FloatField(null=True)
+    maximum = models.FloatField(null=True)
+    nonfinite = models.IntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ["series", "log_file", "generation"]
+
+
+class TextSummary(models.Model):
+    """A text that the trainer logged (at most 64 KB), redacted at the door."""
+
+    run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="texts")
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+")
+    generation = models.IntegerField()
+    part = models.IntegerField()
+    offset = models.BigIntegerField()
+    tag = models.TextField()
+    step = models.BigIntegerField()
+    wall = models.FloatField()
+    text = models.TextField()
+    truncated = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["run", "tag", "step", "id"]
+        verbose_name_plural = "text summaries"
+
+    def __str__(self) -> str:
+        return f"{self.tag} at step {self.step}"
+
+
+class Sample(models.Model):
+    """An image or sound in an event file, by reference: the payload stays on disk."""
+
+    run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="samples")
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+")
+    generation = models.IntegerField()
+    part = models.IntegerField()
+    offset = models.BigIntegerField(help_text="Of the record in the file.")
+    length = models.BigIntegerField(help_text="Of the record, framing included.")
+    kind = models.CharField(max_length=20)
+    tag = models.TextField()
+    step = models.BigIntegerField()
+    wall = models.FloatField()
+
+    class Meta:
+        ordering = ["run", "tag", "step", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.tag} at step {self.step}"

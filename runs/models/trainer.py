@@ -1,0 +1,161 @@
+"""Who trains, and where its logs lie: Trainer, Source, Dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from runs.roles import sees_everything
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+
+def visible_trainers(user: User | AnonymousUser, prefix: str = "") -> Q:
+    """The one rule of who sees what, as a filter on the trainer found under ``prefix``.
+
+    A trainer with groups is seen by their members; one without groups by every signed-in
+    user, or by nobody but admins where TRAINMON_PRIVATE is set.  Admins see all.
+    """
+    if not user.is_authenticated or not user.is_active:
+        return Q(pk__in=[])
+    if sees_everything(user):
+        return Q()
+    mine = Trainer.groups.through.objects.filter(group__user=user).values("trainer_id")
+    rule = Q(**{f"{prefix}pk__in": mine})
+    if not settings.TRAINMON_PRIVATE:
+        owned = Trainer.groups.through.objects.values("trainer_id")
+        rule |= ~Q(**{f"{prefix}pk__in": owned})
+    return rule
+
+
+class TrainerQuerySet(models.QuerySet["Trainer"]):
+    """Trainers, by who may see them."""
+
+    def visible_to(self, user: User | AnonymousUser) -> TrainerQuerySet:
+        """Only the trainers that this user may see."""
+        return self.filter(visible_trainers(user))
+
+
+class Trainer(models.Model):
+    """A training programme or team whose runs belong together (lora, router)."""
+
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=100, unique=True)
+    description = models.TextField(blank=True)
+    groups = models.ManyToManyField(
+        Group, blank=True, related_name="trainers", help_text="Who may see it; empty: everybody who can sign in."
+    )
+    gpu_type = models.CharField("GPU type", max_length=100, blank=True)
+    gpu_count = models.PositiveIntegerField("GPU count", null=True, blank=True)
+    demo = models.BooleanField(default=False, help_text="Its data was made to show trainmon, not by a real trainer.")
+
+    objects = TrainerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The run list of this trainer."""
+        return f"{reverse('runs')}?trainer={self.slug}"
+
+
+class SourceQuerySet(models.QuerySet["Source"]):
+    """Sources, by who may see them."""
+
+    def visible_to(self, user: User | AnonymousUser) -> SourceQuerySet:
+        """Only the sources of trainers that this user may see."""
+        return self.filter(visible_trainers(user, "trainer__"))
+
+
+class Source(models.Model):
+    """A folder of logs of one trainer: the one row that serving, scanning and cleaning use.
+
+    ``leased_by``/``leased_until`` say which sync works on it now: claimed with one UPDATE,
+    renewed by heartbeat, checked again in every transaction that writes (runs/lease.py).
+    ``verdicts`` and ``fingerprint`` are what the last complete scan saw, so that an
+    unchanged tree costs one stat a file.
+    """
+
+    class Layout(models.TextChoices):
+        AUTO = "auto", "judge each directory"
+        FLAT = "flat", "the whole path is the run's name"
+        DATASET_RUN = "dataset/run", "first folder is the dataset"
+
+    class Status(models.TextChoices):
+        NEW = "new", "never synced"
+        OK = "ok", "synced"
+        ERROR = "error", "failed"
+
+    trainer = models.ForeignKey(Trainer, on_delete=models.PROTECT, related_name="sources")
+    root = models.TextField(unique=True, help_text="Absolute path of the folder on this machine.")
+    layout = models.CharField(max_length=20, choices=Layout, default=Layout.AUTO)
+    enabled = models.BooleanField(default=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.NEW, editable=False)
+    last_synced = models.DateTimeField(null=True, editable=False)
+    last_error = models.TextField(blank=True, editable=False)
+    problems = models.JSONField(default=list, editable=False)
+    device = models.BigIntegerField(null=True, editable=False)
+    loss_confirmed = models.BooleanField(
+        "loss confirmed",
+        default=False,
+        help_text="Set when an empty or exchanged root is right: the next sync marks the vanished runs as missing.",
+    )
+    leased_by = models.CharField(max_length=200, blank=True, editable=False)
+    leased_until = models.DateTimeField(null=True, editable=False)
+    verdicts = models.BinaryField(default=b"", editable=False)
+    fingerprint = models.BinaryField(default=b"", editable=False)
+
+    objects = SourceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["trainer__name", "root"]
+
+    def __str__(self) -> str:
+        return f"{self.trainer.slug}={self.root}"
+
+    def get_absolute_url(self) -> str:
+        """Its page in the admin."""
+        return reverse("admin:runs_source_change", args=[self.pk])
+
+    def clean(self) -> None:
+        """Refuse a relative root and one that contains, or lies in, another source's root."""
+        path = Path(self.root)
+        if not path.is_absolute() or "\0" in self.root:
+            raise ValidationError({"root": f"{self.root!r} is not an absolute path."})
+        self.root = str(path)
+        for other in Source.objects.exclude(pk=self.pk):
+            theirs = Path(other.root)
+            if path == theirs or path in theirs.parents or theirs in path.parents:
+                raise ValidationError(
+                    {"root": f"{self.root} and {other.root} (trainer {other.trainer.slug}) contain one another: "
+                             "every run would be registered twice. Change or disable one of them."}
+                )
+
+
+class Dataset(models.Model):
+    """What runs were trained on, as named by the folder above them."""
+
+    trainer = models.ForeignKey(Trainer, on_delete=models.CASCADE, related_name="datasets")
+    name = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["trainer", "name"], name="dataset_once_per_trainer")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The run list of this dataset."""
+        return f"{reverse('runs')}?dataset={self.pk}"

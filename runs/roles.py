@@ -1,0 +1,64 @@
+"""Roles: the groups viewer, operator and admin, and what each may do.
+
+Filled after every migrate, since permissions do not exist earlier.  operator and admin
+imply is_staff (they work in the Django admin); admin sees every trainer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.models import Group, Permission, User
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
+STAFF = (OPERATOR, ADMIN)
+
+#: What an operator may do beyond viewing, as (app, codename).
+OPERATES = [
+    ("runs", "change_run"),
+    ("runs", "change_source"),
+    ("runs", "add_source"),
+    ("runs", "change_trainer"),
+    ("runs", "add_trainer"),
+]
+OUR_APPS = ["runs", "costs", "streaming", "retention"]
+#: An admin also keeps users and roles.
+ADMIN_APPS = [*OUR_APPS, "auth", "axes"]
+
+
+def sees_everything(user: User | AnonymousUser) -> bool:
+    """Whether no trainer is hidden from this user (superusers and the role admin)."""
+    if user.is_superuser:
+        return True
+    cached: bool | None = getattr(user, "_sees_everything", None)
+    if cached is None:
+        cached = user.groups.filter(name=ADMIN).exists()
+        user._sees_everything = cached  # type: ignore[union-attr]
+    return cached
+
+
+def fill_roles(**_: Any) -> None:
+    """Create the three groups and give each its permissions; own additions stay."""
+    view = Permission.objects.filter(content_type__app_label__in=OUR_APPS, codename__startswith="view_")
+    operate = [
+        Permission.objects.filter(content_type__app_label=app, codename=codename) for app, codename in OPERATES
+    ]
+    everything = Permission.objects.filter(content_type__app_label__in=ADMIN_APPS)
+    Group.objects.get_or_create(name=VIEWER)[0].permissions.add(*view)
+    Group.objects.get_or_create(name=OPERATOR)[0].permissions.add(*view, *(p for ps in operate for p in ps))
+    Group.objects.get_or_create(name=ADMIN)[0].permissions.add(*everything)
+
+
+def follow_role(action: str, instance: Any, reverse: bool, pk_set: set[int] | None, **_: Any) -> None:
+    """Keep is_staff true to the roles whenever a user's groups change."""
+    if action not in {"post_add", "post_remove", "post_clear"}:
+        return
+    users = User.objects.filter(pk__in=pk_set or []) if reverse else [instance]
+    for user in users:
+        staff = user.is_superuser or user.groups.filter(name__in=STAFF).exists()
+        if user.is_staff != staff:
+            user.is_staff = staff
+            user.save(update_fields=["is_staff"])
