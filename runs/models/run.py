@@ -70,9 +70,9 @@ class Run(models.Model):
     ended = models.DateTimeField(null=True)
     last_event = models.DateTimeField(null=True, help_text="Last wall time in its records.")
     last_arrival = models.DateTimeField(null=True, help_text="When bytes last arrived on disk.")
-    arrivals = models.IntegerField(default=0, help_text="How often growth was seen.")
-    arrival_gap = models.FloatField(null=True, help_text="Largest recent gap between arrivals, seconds.")
-    step_interval = models.FloatField(null=True, help_text="Slowest recent step interval, seconds.")
+    pulse = models.JSONField(
+        default=dict, help_text="Recent [wall, step] pairs, and Unix seconds of recent arrivals on disk."
+    )
     step = models.BigIntegerField(null=True)
     total_steps = models.BigIntegerField(null=True)
     epoch = models.FloatField(null=True)
@@ -93,8 +93,10 @@ class Run(models.Model):
     gpu_count = models.PositiveIntegerField("GPU count", null=True, blank=True)
     host = models.CharField(max_length=255, blank=True)
     pid = models.BigIntegerField(null=True)
-    params = models.JSONField(default=dict)
-    sidecars = models.JSONField(default=dict, help_text="Files beside the events as last read: path, mtime, size.")
+    params = models.JSONField(default=dict, help_text="What pages show: merged from param_sources.")
+    param_sources = models.JSONField(default=dict, help_text="Parameters by where they were found.")
+    sidecars = models.JSONField(default=dict, help_text="Files beside the events as last read: path -> what it said.")
+    said = models.JSONField(default=dict, help_text="What its log, trainer_state.json or hparams said of its end.")
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     pinned = models.BooleanField(default=False)
     demo = models.BooleanField(default=False)
@@ -139,12 +141,19 @@ class Run(models.Model):
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to its last step at the speed measured since it started; None if unknowable."""
-        if self.status != Status.RUNNING or not self.total_steps or not self.step:
+        """Seconds to its last step at the speed of its recent steps; None if unknowable."""
+        speed = self.steps_per_second
+        if self.status != Status.RUNNING or not self.total_steps or self.step is None or not speed:
             return None
-        if self.step_interval is None or self.step >= self.total_steps:
+        return max(0, self.total_steps - self.step) / speed
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """Training steps a second over the recent [wall, step] pairs; None if not yet measurable."""
+        steps = self.pulse.get("steps", [])
+        if len(steps) < 2 or steps[-1][0] <= steps[0][0] or steps[-1][1] <= steps[0][1]:
             return None
-        return (self.total_steps - self.step) * self.step_interval
+        return float((steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0]))
 
 
 class Transition(models.Model):

@@ -1,0 +1,102 @@
+"""Which sync works on a source now.
+
+A source is claimed with one UPDATE.  The claim names its holder (machine, process, a random
+token), is renewed by heartbeat, and ends when released, when it expires, or at once when
+its process on this machine is gone.  Every transaction that writes for the source calls
+``Lease.check`` first, so that a holder that was given up can never write again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+from django.db import connection
+from django.utils.timezone import now
+
+from runs.models import Source
+
+#: A claim without heartbeat is over after this time.
+LEASE = timedelta(seconds=60)
+
+
+class LeaseLost(Exception):
+    """Somebody else has claimed the source meanwhile: stop, write nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another sync holds the source."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim on a source; crosses into child processes as a value."""
+
+    source_id: int
+    holder: str
+
+    def renew(self) -> bool:
+        """Heartbeat; False where the claim is no longer ours."""
+        return bool(
+            Source.objects.filter(pk=self.source_id, leased_by=self.holder).update(leased_until=now() + LEASE)
+        )
+
+    def check(self) -> None:
+        """Raise LeaseLost unless the claim is ours; keeps it so until the transaction ends."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM runs_source WHERE id = %s AND leased_by = %s FOR SHARE", [self.source_id, self.holder]
+            )
+            if cursor.fetchone() is None:
+                raise LeaseLost(f"source {self.source_id} was claimed by another sync")
+
+    def release(self) -> None:
+        """Give the source back; nothing happens where it is no longer ours."""
+        Source.objects.filter(pk=self.source_id, leased_by=self.holder).update(leased_by="", leased_until=None)
+
+
+def claim(source_id: int) -> Lease | Busy:
+    """Claim a source, or say who holds it: "someone got there first" is a normal answer."""
+    frozen_now = now()
+    source = Source.objects.only("leased_by", "leased_until").get(pk=source_id)
+    held = source.leased_until is not None and source.leased_until > frozen_now and not _gone(source.leased_by)
+    if held:
+        return Busy(source.leased_by)
+    holder = f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(8)}"
+    claimed = Source.objects.filter(
+        pk=source_id, leased_by=source.leased_by, leased_until=source.leased_until
+    ).update(leased_by=holder, leased_until=frozen_now + LEASE)
+    if not claimed:
+        return Busy(Source.objects.values_list("leased_by", flat=True).get(pk=source_id))
+    return Lease(source_id, holder)
+
+
+def _machine() -> str:
+    """This boot of this machine, and the namespace in which its process ids mean something."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        return f"{boot.read_text().strip()}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return os.uname().nodename
+
+
+def _started(pid: int) -> str:
+    return f"{psutil.Process(pid).create_time():.2f}"
+
+
+def _gone(holder: str) -> bool:
+    """Whether the holder ran on this machine and its process is no more."""
+    machine, pid, started, *_ = (*holder.split("/"), "", "", "")
+    if machine != _machine() or not pid.isdigit():
+        return False
+    try:
+        return _started(int(pid)) != started
+    except psutil.NoSuchProcess:
+        return True
