@@ -226,7 +226,7 @@ class Migration(migrations.Migration):
                 ('maximum', models.FloatField(null=True)),
                 ('nonfinite', models.IntegerField()),
                 ('data', models.BinaryField()),
-                ('log_file', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='runs.logfile')),
+                ('log_file', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='runs.logfile')),
                 ('series', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='chunks', to='runs.series')),
             ],
             options={
@@ -249,7 +249,7 @@ class Migration(migrations.Migration):
                 ('maximum', models.FloatField(null=True)),
                 ('nonfinite', models.IntegerField()),
                 ('data', models.BinaryField()),
-                ('log_file', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='runs.logfile')),
+                ('log_file', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='runs.logfile')),
                 ('series', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='tails', to='runs.series')),
             ],
             options={

@@ -56,7 +56,10 @@ class SeriesChunk(models.Model):
 
     pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation", "part", "start")
     series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="chunks", db_index=False)
-    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+", db_index=False)
+    # no constraint: without an index of its own, each deleted file would scan the whole table
+    log_file = models.ForeignKey(
+        "runs.LogFile", on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     generation = models.IntegerField()
     part = models.IntegerField()
     start = models.BigIntegerField()
@@ -82,7 +85,10 @@ class SeriesTail(models.Model):
 
     pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation")
     series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="tails", db_index=False)
-    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+", db_index=False)
+    # no constraint: without an index of its own, each deleted file would scan the whole table
+    log_file = models.ForeignKey(
+        "runs.LogFile", on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     generation = models.IntegerField()
     part = models.IntegerField()
     start = models.BigIntegerField()
