@@ -159,6 +159,8 @@ class Block:
     hparams: list[HParams] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
+    #: Bytes at the file's end that are lost so far: a Damage once a record follows them.
+    pending: Damage | None = None
     records: int = 0
     bytes_read: int = 0
     first_wall: float | None = None

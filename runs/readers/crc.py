@@ -1,0 +1,63 @@
+"""CRC-32C as TFRecord uses it: masked, over a record's length and over its payload.
+
+The mask (rotate right by 15, add a constant) is in tensorflow/core/lib/hash/crc32c.h.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import google_crc32c
+import numpy as np
+
+MASK_DELTA = 0xA282EAD8
+ALL = 0xFFFFFFFF
+
+
+def mask(crc: int) -> int:
+    return ((crc >> 15 | crc << 17) + MASK_DELTA) & ALL
+
+
+def masked(data: bytes) -> int:
+    """The checksum a writer puts behind ``data``."""
+    return mask(google_crc32c.value(data))
+
+
+def header(length: int) -> bytes:
+    """The 12 bytes in front of a payload of ``length`` bytes."""
+    size = struct.pack("<Q", length)
+    return size + struct.pack("<I", masked(size))
+
+
+def _window_tables() -> np.ndarray:
+    """What each value of each of 8 bytes adds to a CRC (it is linear): (8, 256) uint32."""
+    zero = google_crc32c.value(bytes(8))
+    tables = np.zeros((8, 256), np.uint32)
+    for place in range(8):
+        for byte in range(256):
+            data = bytes(place) + bytes([byte]) + bytes(7 - place)
+            tables[place, byte] = google_crc32c.value(data) ^ zero
+    return tables
+
+
+_TABLES = _window_tables()
+_ZERO = google_crc32c.value(bytes(8))
+
+
+def find_headers(data: np.ndarray, most: int) -> np.ndarray:
+    """Positions in uint8 ``data`` where a valid header starts, of a length up to ``most``.
+
+    Looks at every position whose 12 bytes lie in ``data``.  ``most`` is below 2**32.
+    """
+    count = len(data) - 11
+    if count <= 0:
+        return np.zeros(0, np.int64)
+    low = np.ndarray((count,), "<u4", data, 0, (1,))
+    high = np.ndarray((count,), "<u4", data, 4, (1,))
+    at = np.flatnonzero((high == 0) & (low <= most))
+    crc = np.full(len(at), _ZERO, np.uint32)
+    for place in range(8):
+        crc ^= _TABLES[place][data[at + place]]
+    crc = (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(MASK_DELTA)
+    stored = np.ndarray((count,), "<u4", data, 8, (1,))
+    return at[stored[at] == crc]

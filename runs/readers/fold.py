@@ -1,0 +1,255 @@
+"""One block's finds: points by tag, cut into parts.
+
+Points arrive in pieces, each sorted by the offset of its record; a tag's pieces are put in
+file order at the end, and the parts are found on whole columns of steps.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from runs.readers.records import Block, Part, Points
+from runs.readers.tfstate import WINDOW, State
+
+#: A file whose steps run backwards would be cut at each record: further on nothing is cut.
+MAX_PARTS = 1_000
+Offsets = range | np.ndarray
+_NOTHING = np.iinfo(np.int64).max
+
+
+@dataclass(slots=True)
+class Piece:
+    """Points of one tag.  ``offsets`` are those of their records, ascending."""
+
+    offsets: Offsets
+    steps: np.ndarray
+    walls: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(slots=True)
+class Column:
+    """All points of one tag in the block, in file order.
+
+    ``values`` are runs of equal dtype.  ``steps`` begins with the ``old`` steps that the
+    state remembers of this part.
+    """
+
+    offsets: list[Offsets]
+    steps: np.ndarray
+    walls: np.ndarray
+    values: list[np.ndarray]
+    old: int
+    falls: np.ndarray
+    cut: int = 0
+    next: int = -1
+
+    def offset(self, place: int) -> int:
+        """The offset of the record of the point at ``place`` in ``steps``."""
+        place -= self.old
+        for offsets in self.offsets:
+            if place < len(offsets):
+                return int(offsets[place])
+            place -= len(offsets)
+        raise IndexError(place)
+
+    def place(self, offset: int) -> int:
+        """The place in ``steps`` of the first point at or behind ``offset``."""
+        return self.old + sum(bisect.bisect_left(offsets, offset) for offsets in self.offsets)
+
+    def find_next(self) -> None:
+        """Find the next step below the smallest of up to 64 before it; -1 where none is."""
+        self.next = -1
+        falls = self.falls[np.searchsorted(self.falls, self.cut, "right"):]
+        for start in range(0, len(falls), 1024):
+            some = falls[start : start + 1024]
+            first = max(self.cut, int(some[0]) - WINDOW)
+            steps = self.steps[first : int(some[-1])]
+            padded = np.concatenate([np.full(WINDOW, _NOTHING), steps])
+            views = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)
+            low = views[some - first].min(axis=1)
+            below = np.flatnonzero(self.steps[some] < low)
+            if len(below):
+                self.next = int(some[below[0]])
+                return
+
+    def lowest_before_next(self) -> int:
+        return int(self.steps[max(self.cut, self.next - WINDOW) : self.next].min())
+
+
+class Fold:
+    """Collects a block's finds; ``finish`` puts them, cut into parts, in the Block."""
+
+    def __init__(self, state: State, block: Block) -> None:
+        self.state = state
+        self.block = block
+        self.pieces: dict[int, list[Piece]] = {}
+        self.rows: dict[int, list[tuple[int, int, float, str, bytes]]] = {}
+        self.sessions: list[tuple[int, int]] = []
+        self.last_summary = -1
+
+    def row(self, tag: int, offset: int, step: int, wall: float, dtype: str, raw: bytes) -> None:
+        """One point, by its bits."""
+        self.rows.setdefault(tag, []).append((offset, step, wall, dtype, raw))
+
+    def piece(self, tag: int, piece: Piece) -> None:
+        self.pieces.setdefault(tag, []).append(piece)
+
+    def session(self, offset: int) -> None:
+        """SessionLog.START: a part, unless nothing has been said since the last began."""
+        self.sessions.append((offset, self.last_summary))
+
+    def finish(self) -> None:
+        for tag, rows in self.rows.items():
+            self.pieces.setdefault(tag, [])[:0] = _row_pieces(rows)
+        columns = {tag: self._column(tag, pieces) for tag, pieces in self.pieces.items()}
+        cuts = self._cuts(columns)
+        names = list(self.state.tags)
+        for tag, column in columns.items():
+            self._emit(names[tag], tag, column, cuts)
+        first = self.state.part
+        self.block.texts = [_in_part(one, first, cuts) for one in self.block.texts]
+        self.block.blobs = [_in_part(one, first, cuts) for one in self.block.blobs]
+        self.state.part += len(cuts)
+        begin = cuts[-1] if cuts else -1
+        self.state.summaries = self.last_summary >= begin if cuts else (
+            self.state.summaries or self.last_summary >= 0)
+
+    def _column(self, tag: int, pieces: list[Piece]) -> Column:
+        pieces = _in_order(pieces)
+        part, window = self.state.windows.get(tag, (-1, None))
+        steps = [piece.steps for piece in pieces]
+        old = 0
+        if window is not None and part == self.state.part:
+            steps.insert(0, window)
+            old = len(window)
+        walls = [piece.walls for piece in pieces]
+        whole = _joined(steps)
+        falls = np.flatnonzero(whole[1:] < whole[:-1]) + 1
+        if len(falls):
+            falls = falls[falls >= max(old, 1)]
+        return Column([piece.offsets for piece in pieces], whole, _joined(walls),
+                      [piece.values for piece in pieces], old, falls)
+
+    def _cuts(self, columns: dict[int, Column]) -> list[int]:
+        """Offsets where parts begin; their Part goes into the block."""
+        falling = {tag: column for tag, column in columns.items() if len(column.falls)}
+        if not falling and not self.sessions:
+            return []
+        for column in falling.values():
+            column.find_next()
+        cuts: list[int] = []
+        sessions = list(self.sessions)
+        while self.state.part + len(cuts) < MAX_PARTS - 1:
+            since = cuts[-1] if cuts else (-1 if self.state.summaries else 0)
+            while sessions and (sessions[0][1] < since or cuts and sessions[0][0] <= cuts[-1]):
+                sessions.pop(0)
+            part = self._next_part(falling, sessions, self.state.part + len(cuts) + 1)
+            if part is None:
+                break
+            self.block.parts.append(part)
+            cuts.append(part.offset)
+            for tag, column in list(falling.items()):
+                column.cut = column.place(part.offset)
+                column.find_next()
+                if column.next < 0:
+                    del falling[tag]
+        return cuts
+
+    def _next_part(
+        self, falling: dict[int, Column], sessions: list[tuple[int, int]], number: int
+    ) -> Part | None:
+        """The part that begins first: by a session's start or by a step that went back."""
+        offsets = [
+            (column.offset(column.next), tag)
+            for tag, column in falling.items()
+            if column.next >= 0
+        ]
+        if sessions and (not offsets or sessions[0][0] < min(offsets)[0]):
+            return Part(number, "session", sessions[0][0])
+        if not offsets:
+            return None
+        offset, tag = min(offsets)
+        column = falling[tag]
+        name = next(name for name, one in self.state.tags.items() if one == tag)
+        return Part(number, "steps went back", offset, name, int(column.steps[column.next]),
+                    column.lowest_before_next())
+
+    def _emit(self, name: str, tag: int, column: Column, cuts: list[int]) -> None:
+        places = [0, *(column.place(cut) - column.old for cut in cuts)]
+        places.append(len(column.walls))
+        steps, first = column.steps[column.old :], self.state.part
+        at = 0
+        for values in _runs(column.values):
+            for part, (start, stop) in enumerate(zip(places, places[1:])):
+                start, stop = max(start, at), min(stop, at + len(values))
+                if start < stop:
+                    self.block.points.append(Points(
+                        name, first + part, steps[start:stop], column.walls[start:stop],
+                        values[start - at : stop - at]))
+            at += len(values)
+        begin = 0 if not cuts else places[-2] + column.old
+        if begin < len(column.steps):
+            last = column.steps[max(begin, len(column.steps) - WINDOW) :].copy()
+            self.state.windows[tag] = (first + len(cuts), last)
+
+
+def _row_pieces(rows: list[tuple[int, int, float, str, bytes]]) -> list[Piece]:
+    """Pieces of equal dtype from rows in file order."""
+    pieces, start = [], 0
+    for place in range(1, len(rows) + 1):
+        if place == len(rows) or rows[place][3] != rows[start][3]:
+            offsets, steps, walls, dtypes, raws = zip(*rows[start:place])
+            pieces.append(Piece(
+                np.array(offsets, np.int64), np.array(steps, np.int64),
+                np.array(walls, np.float64), np.frombuffer(b"".join(raws), dtypes[0])))
+            start = place
+    return pieces
+
+
+def _in_order(pieces: list[Piece]) -> list[Piece]:
+    """Pieces that do not overlap, in file order."""
+    if len(pieces) == 1:
+        return pieces
+    pieces = sorted(pieces, key=lambda piece: piece.offsets[0])
+    if all(a.offsets[-1] < b.offsets[0] for a, b in zip(pieces, pieces[1:])):
+        return pieces
+    if len({piece.values.dtype for piece in pieces}) > 1:
+        points = [
+            Piece(*(column[at : at + 1] for column in
+                    (np.asarray(piece.offsets), piece.steps, piece.walls, piece.values)))
+            for piece in pieces for at in range(len(piece.steps))
+        ]
+        return sorted(points, key=lambda point: int(point.offsets[0]))
+    offsets = np.concatenate([np.asarray(piece.offsets) for piece in pieces])
+    order = np.argsort(offsets, kind="stable")
+    return [Piece(
+        offsets[order],
+        np.concatenate([piece.steps for piece in pieces])[order],
+        np.concatenate([piece.walls for piece in pieces])[order],
+        np.concatenate([piece.values for piece in pieces])[order])]
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _runs(values: list[np.ndarray]) -> list[np.ndarray]:
+    """Neighbours of equal dtype joined."""
+    runs: list[list[np.ndarray]] = []
+    for one in values:
+        if runs and runs[-1][0].dtype == one.dtype:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return [_joined(run) for run in runs]
+
+
+def _in_part(one: Any, first: int, cuts: list[int]) -> Any:
+    """A Text or Blob with the part its offset lies in."""
+    part = first + bisect.bisect_right(cuts, one.offset)
+    return one if part == one.part else replace(one, part=part)
