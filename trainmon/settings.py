@@ -13,13 +13,18 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from trainmon.embedded import binaries
+from trainmon.embedded.places import DATABASE, POSTGRES_PORT, USER, Places
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 
 def home() -> Path:
-    """The data directory: database, sockets, secret, logs of trainmon's own."""
-    return Path(env.str("TRAINMON_HOME", str(BASE_DIR / "var"))).expanduser().absolute()
+    """The data directory: database, sockets, secret, logs of trainmon's own; tests have one of theirs."""
+    default = BASE_DIR / "var" / "test" if TESTING else BASE_DIR / "var"
+    # Resolved: two spellings of one directory must not look like two databases.
+    return Path(env.str("TRAINMON_HOME", "") or default).expanduser().resolve()
 
 
 def secret_key(production: bool) -> str:
@@ -42,9 +47,10 @@ def secret_key(production: bool) -> str:
         return made
 
 
-HOME = home()
-PRODUCTION = env.str("TRAINMON_ENV", "local") == "production"
 TESTING = "pytest" in sys.modules
+HOME = home()
+PLACES = Places(HOME)
+PRODUCTION = env.str("TRAINMON_ENV", "local") == "production"
 DEBUG = env.bool("TRAINMON_DEBUG", False)
 SECRET_KEY = secret_key(PRODUCTION)
 ALLOWED_HOSTS = env.list("TRAINMON_HOSTS", default=[] if PRODUCTION else ["*"])
@@ -116,9 +122,24 @@ TEMPLATES = [
 
 def database() -> dict[str, Any]:
     """DATABASE_URL, else the embedded PostgreSQL under HOME (trainmon/embedded starts it)."""
-    conf: dict[str, Any] = env.db_url("DATABASE_URL")
+    url = env.str("DATABASE_URL", "")
+    conf: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql", "NAME": DATABASE, "USER": USER}
+    conf |= env.db_url_config(url) if url else {"HOST": str(PLACES.sockets), "PORT": POSTGRES_PORT}
+    if conf["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must be a PostgreSQL one: postgresql://user:password@host/name")
     conf["CONN_MAX_AGE"] = 0
+    # The site and the worker set it (trainmon/asgi.py, `up`); a command needs one connection.
+    size = env.int("TRAINMON_DB_POOL", 0)
+    if size and not TESTING:
+        # A host=/socket/folder of the URL lies in OPTIONS too: add to them, never assign them.
+        conf.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": size, "timeout": 10}
+        conf["CONN_HEALTH_CHECKS"] = True  # after a restart of the server the pool holds dead connections
     return conf
+
+
+def broker(url: str) -> str:
+    """Celery's address of the same Valkey or Redis: it spells a unix socket in its own way."""
+    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
 
 
 DATABASES = {"default": database()}
@@ -170,7 +191,20 @@ TRAINMON_SCAN_DEADLINE = env.int("TRAINMON_SCAN_DEADLINE", 120)
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 
-CELERY_BROKER_URL = env.str("REDIS_URL", "memory://")
+# The bus and Celery's broker: Valkey or Redis. REDIS_URL, else the embedded Valkey that `up` starts (it may
+# be down: a notice is only a hint); empty where there is none for this platform.
+REDIS_URL = env.str("REDIS_URL", "")
+if not REDIS_URL and not TESTING and binaries.valkey_server():
+    REDIS_URL = f"unix://{PLACES.valkey_socket}"
+if REDIS_URL:
+    CELERY_BROKER_URL = broker(REDIS_URL)
+elif TESTING:
+    CELERY_BROKER_URL = "memory://"
+else:
+    CELERY_BROKER_URL = "filesystem://"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        name: str(HOME / "broker") for name in ("data_folder_in", "data_folder_out", "control_folder")
+    }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

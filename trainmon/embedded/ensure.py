@@ -1,0 +1,67 @@
+"""A database for whoever needs one: started if it isn't running, stopped after its last user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainmon.embedded import locks
+from trainmon.embedded.places import Places
+from trainmon.embedded.postgres import Postgres
+
+
+@dataclass
+class Lease:
+    """A shared hold on the embedded database; the kernel gives it back when we die."""
+
+    fd: int
+
+    def release(self) -> None:
+        """Give it back early."""
+        os.close(self.fd)
+
+
+_held: dict[Path, Lease] = {}
+
+
+def ensure(home: Path, options: dict[str, str] | None = None) -> Lease:
+    """Have PostgreSQL run for this process; calling it twice is fine."""
+    if home in _held:
+        return _held[home]
+    places = Places(home)
+    home.mkdir(parents=True, exist_ok=True)
+    with locks.locked(places.start_lock):
+        postgres = Postgres(places, options or {})
+        # The watcher first: were we killed after the start, it would still stop the server.
+        if not locks.is_held(places.watcher_lock):
+            start_watcher(places)
+        if not postgres.ready():
+            postgres.start()
+        _held[home] = take_lease(places)
+    return _held[home]
+
+
+def take_lease(places: Places) -> Lease:
+    """Hold the lease shared; under start.lock nobody holds it exclusively."""
+    fd = locks.open_lock(places.lease)
+    if not locks.try_lock(fd, shared=True):
+        os.close(fd)
+        raise locks.Busy(f"{places.lease} is held exclusively by another process.")
+    return Lease(fd)
+
+
+def start_watcher(places: Places) -> None:
+    """A small process that outlives us and stops PostgreSQL after the last lease."""
+    places.logs.mkdir(mode=0o700, exist_ok=True)
+    with (places.logs / "watcher.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "trainmon.embedded.watcher", str(places.home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=Path(__file__).resolve().parents[2],
+        )
