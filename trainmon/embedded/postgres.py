@@ -9,7 +9,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,10 +139,10 @@ class Postgres:
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self.places.data.parent))
         who.give(fresh)
         folder = binaries.postgres_bin()
-        initdb = [folder / "initdb", "-D", fresh, f"--username={USER}", "--auth=trust", "--encoding=UTF8", *_locale(folder)]
-        _run(initdb, who)
-        single = [folder / "postgres", "--single", "-D", fresh, "postgres"]
-        _run(single, who, f"CREATE DATABASE {DATABASE};\n")
+        wanted = [f"--username={USER}", "--auth=trust", "--encoding=UTF8", *_locale(folder)]
+        _run([str(folder / "initdb"), f"--pgdata={fresh}", *wanted], who)
+        single_user = [str(folder / "postgres"), "--single", "-D", str(fresh), "postgres"]
+        _run(single_user, who, f"CREATE DATABASE {DATABASE};\n")
         fresh.rename(self.places.data)
 
     def _check_version(self) -> None:
@@ -232,10 +231,10 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _run(argv: Sequence[str | Path], who: Identity, stdin: str = "") -> None:
+def _run(argv: list[str], who: Identity, stdin: str = "") -> None:
     """One of the programs that make a data directory; dies with us."""
     done = subprocess.run(
-        [str(word) for word in argv],
+        argv,
         input=stdin,
         capture_output=True,
         text=True,
