@@ -1,0 +1,127 @@
+"""Names: which file is what by its name, and what a run is called by its path."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+AUTO: Final = "auto"
+FLAT: Final = "flat"
+DATASET_RUN: Final = "dataset/run"
+LAYOUTS: Final = (AUTO, FLAT, DATASET_RUN)
+
+JOB_LOG_SUFFIX: Final = b".jsonl"
+TRAINER_STATE: Final = b"trainer_state.json"
+
+#: Files beside the logs that say something about the run.
+SIDECARS: Final = (
+    TRAINER_STATE,
+    b"config.yml",
+    b"config.yaml",
+    b"config.json",
+    b"args",
+    b"args.yaml",
+    b"args.json",
+    b"hparams.yaml",
+    b"training_args.json",
+    b"params.json",
+    b"train-results.json",
+    b"train_results.json",
+    b"eval_results.json",
+    b"all_results.json",
+    b"eval-report.json",
+    b"final_metrics.json",
+    b"cost_report.json",
+    b"status.json",
+)
+
+_UNFINISHED: Final = (b".tmp", b".temp", b".part", b".partial", b".filepart")
+_RSYNC: Final = re.compile(rb"\..*\.[A-Za-z0-9]{6}", re.DOTALL)
+_VERSION: Final = re.compile(rb"version_\d+")
+_CHECKPOINT: Final = re.compile(rb"checkpoint-(\d{1,18})")
+
+#: Stems that name no job: the directory does.
+_STEMS_OF_ANY_JOB: Final = {b"events", b"log", b"logs", b"metrics", b"train", b"training"}
+
+
+def is_event_file(name: bytes) -> bool:
+    """TensorBoard's rule (it passes over its profiler's markers), less unfinished copies.
+
+    TensorBoard reads a copy under rsync's temporary name too; to us it would be a second
+    file with the same points.
+    """
+    return b"tfevents" in name and not name.endswith(b".profile-empty") and not is_copying(name)
+
+
+def is_copying(name: bytes) -> bool:
+    """An event file that rsync or an upload is still writing under another name."""
+    if b"tfevents" not in name:
+        return False
+    return name.endswith(_UNFINISHED) or _RSYNC.fullmatch(name) is not None
+
+
+def matches_cleanup_glob(name: bytes) -> bool:
+    """``events.out.tfevents.*``: what the old cleanup counted as an event file."""
+    return name.startswith(b"events.out.tfevents.")
+
+
+def is_wanted(name: bytes) -> bool:
+    """Whether the layout looks at a file of this name: the scan may forget the others."""
+    return b"tfevents" in name or name.endswith(JOB_LOG_SUFFIX) or name in SIDECARS
+
+
+def checkpoint_step(name: bytes) -> int | None:
+    """The step of a ``checkpoint-500`` directory."""
+    match = _CHECKPOINT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def display(name: bytes) -> str:
+    """A name for people: bad UTF-8 and everything unprintable as escapes, on one line."""
+    text = name.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def run_name(path: bytes, *, layout: str, root: bytes) -> tuple[str, str, str]:
+    """Dataset, name and the rule that applied, for the run in a directory."""
+    if not path:
+        return "", _root_name(root), "root"
+    if layout != AUTO:
+        return _fixed(path, layout)
+    *above, name = path.split(b"/")
+    rule = {0: "L1", 1: "L2"}.get(len(above), "deeper")
+    if above and above[-1] == b"runs":  # Hugging Face, torch's default: a folder, no dataset
+        above.pop()
+        rule = "runs"
+    if len(above) > 1 and above[0] == b"datasets":
+        del above[0]
+        rule = "L3"
+    if not above and _VERSION.fullmatch(name):
+        return _root_name(root), display(name), "lightning"
+    return display(b"/".join(above)), display(name), rule
+
+
+def job_name(path: bytes, *, layout: str) -> tuple[str, str, str]:
+    """Dataset, name and rule for a run that is only a job log: its stem, no dataset."""
+    whole = path.removesuffix(JOB_LOG_SUFFIX)
+    if layout != AUTO:
+        return _fixed(whole, layout)
+    *above, stem = whole.split(b"/")
+    if stem in _STEMS_OF_ANY_JOB and above:
+        return "", display(above[-1]), "job log"
+    return "", display(stem), "job log"
+
+
+def _fixed(path: bytes, layout: str) -> tuple[str, str, str]:
+    """A layout that an admin has set on the source."""
+    first, slash, rest = path.partition(b"/")
+    if layout == FLAT or not slash:
+        return "", display(path), layout
+    return display(first), display(rest), layout
+
+
+def _root_name(root: bytes) -> str:
+    return display(os.path.basename(os.path.abspath(root)) or b"/")
