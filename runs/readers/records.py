@@ -24,6 +24,7 @@ class Points:
     ``steps`` is int64, ``walls`` float64 (Unix seconds), ``values`` has the dtype that
     was written (``<f4`` for simple_value, ``<f2 <f8 <i4 <i8 <u8 ...`` for tensors; bfloat16
     is widened to ``<f4`` bit by bit).  The three arrays have the same length, at least 1.
+    ``job`` is the job that a log line names, "" for the file's own.
     """
 
     tag: str
@@ -31,6 +32,7 @@ class Points:
     steps: np.ndarray
     walls: np.ndarray
     values: np.ndarray
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Part:
     ``reason`` is "start" (the file's first record), "session" (SessionLog.START) or
     "steps went back"; then ``tag``, ``step`` and ``before`` (the smallest of that tag's
     last 64 steps) say which.  ``offset`` is the byte where its first record begins.
+    ``job`` is as in Points: a part of one job ends no other job's part.
     """
 
     number: int
@@ -48,6 +51,7 @@ class Part:
     tag: str = ""
     step: int | None = None
     before: int | None = None
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

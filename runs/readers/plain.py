@@ -1,0 +1,121 @@
+"""Plain values out of what strangers wrote: safe for PostgreSQL, JSON and memory.
+
+NUL and lone surrogates, which PostgreSQL and UTF-8 refuse, become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import Any
+
+#: Deeper levels of a tree, and values and characters beyond so many, are left out.
+MAX_DEPTH = 20
+MAX_VALUES = 2_000
+MAX_CHARACTERS = 256 * 1024
+MAX_TEXT = 64 * 1024
+
+_INT64 = 2**63
+#: Above this a number of seconds lies beyond the year 5138: it counts milliseconds.
+_MILLISECONDS = 1e11
+_YEAR_10000 = 253_402_300_800.0
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """``value`` where it is a string, else "": at most ``limit`` characters."""
+    if not isinstance(value, str):
+        return ""
+    if len(value) > limit:
+        value = value[:limit]
+    if "\x00" in value:
+        value = value.replace("\x00", "\ufffd")
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def whole(value: object) -> int | None:
+    """A step: an int64, or a float without fraction; a bool is none."""
+    if type(value) is int:
+        return value if -_INT64 <= value < _INT64 else None
+    if type(value) is float and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    return None
+
+
+def number(value: object) -> float | None:
+    """A finite float."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if type(value) is int:
+        return float(value) if abs(value) < _INT64 else None
+    return None
+
+
+def real(value: int | float) -> float:
+    """The float64 of a value that was written; beyond its range an infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def seconds(value: object) -> float | None:
+    """Unix seconds of an ISO 8601 time (without a zone: UTC) or of epoch seconds or ms."""
+    if type(value) is str:
+        try:
+            at = datetime.fromisoformat(value)
+            if at.tzinfo is None:
+                at = at.replace(tzinfo=timezone.utc)
+            return at.timestamp()
+        except (ValueError, OverflowError):
+            return None
+    found = number(value)
+    if found is None or found <= 0:
+        return None
+    if found >= _MILLISECONDS:
+        found /= 1000
+    return found if found < _YEAR_10000 else None
+
+
+def tree(value: object) -> Any:
+    """A bounded copy that any JSON column takes.
+
+    Floats that are not finite and ints beyond 64 bits become strings.
+    """
+    return _Copy().of(value, 0)
+
+
+class _Copy:
+    def __init__(self) -> None:
+        self.values = MAX_VALUES
+        self.characters = MAX_CHARACTERS
+
+    def of(self, value: object, depth: int) -> Any:
+        self.values -= 1
+        if isinstance(value, dict) and depth < MAX_DEPTH:
+            return {
+                self.text(key, 255): self.of(item, depth + 1)
+                for key, item in value.items()
+                if self.values > 0
+            }
+        if isinstance(value, list) and depth < MAX_DEPTH:
+            return [self.of(item, depth + 1) for item in value if self.values > 0]
+        if isinstance(value, (dict, list)):
+            return "..."
+        if isinstance(value, str):
+            return self.text(value, MAX_TEXT)
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        if isinstance(value, int) and not -_INT64 <= value < _INT64:
+            return "int beyond 64 bits"
+        return value
+
+    def text(self, value: str, limit: int) -> str:
+        copy = text(value, min(limit, self.characters))
+        self.characters -= len(copy)
+        return copy
