@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import psycopg
+from psycopg.conninfo import make_conninfo
 
 from trainmon.embedded import binaries, identity
 from trainmon.embedded.identity import Identity
@@ -60,8 +62,7 @@ class Postgres:
 
     def start(self, dies_with_parent: signal.Signals | None = None) -> subprocess.Popen[bytes] | None:
         """Run it and wait until it takes connections; None where it was running already."""
-        if self._process():
-            self._wait_until_ready(None)
+        if self._wait_until_ready():
             return None
         who = self._identity()
         self._make_folders(who)
@@ -78,7 +79,9 @@ class Postgres:
                 env=_environment(),
                 **who.popen_options(dies_with_parent),
             )
-        return child if self._wait_until_ready(child) else None
+        if not self._wait_until_ready(child):
+            raise StartFailed(f"PostgreSQL did not start. The end of its log:\n{self.log_tail()}")
+        return child
 
     def command(self) -> list[str]:
         """The server's command line: all settings stand there, so an upgrade of trainmon changes them."""
@@ -176,17 +179,25 @@ class Postgres:
             (self.places.data / "postmaster.pid").unlink(missing_ok=True)
             (self.places.sockets / socket_lock).unlink(missing_ok=True)
 
-    def _wait_until_ready(self, child: subprocess.Popen[bytes] | None) -> bool:
-        """Wait; True if it is our child that serves, False if another start was faster."""
+    def _wait_until_ready(self, child: subprocess.Popen[bytes] | None = None) -> bool:
+        """Wait for a running server (one that is just stopping, too); False when none runs any more."""
         deadline = time.monotonic() + READY_WITHIN
-        while not self.ready():
-            ended = child is not None and child.poll() is not None
-            if (ended or child is None) and self._process() is None:
-                raise StartFailed(f"PostgreSQL did not start. The end of its log:\n{self.log_tail()}")
+        while not (self.ready() and self.accepts()):
+            if self._process() is None and (child is None or child.poll() is not None):
+                return False
             if time.monotonic() > deadline:
                 raise StartFailed(f"PostgreSQL was not ready within {READY_WITHIN:.0f} s:\n{self.log_tail()}")
             time.sleep(0.02)
-        return child is not None and child.poll() is None
+        return True
+
+    def accepts(self) -> bool:
+        """Whether it takes a connection: the pid file still says `ready` for a moment after a stop."""
+        where = make_conninfo(host=str(self.places.sockets), port=POSTGRES_PORT, user=USER, dbname=DATABASE)
+        try:
+            psycopg.connect(where, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 def make_private(folder: Path, who: Identity) -> None:
