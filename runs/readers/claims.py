@@ -8,7 +8,8 @@ from typing import Final
 
 from runs.readers import naming
 from runs.readers.found import EVENTS, FoundLog, FoundRun, Part
-from runs.readers.tree import Directory, File, Problem, Totals, join
+from runs.readers.problems import Problem
+from runs.readers.tree import Directory, File, Totals, join
 
 EMPTY: Final = "empty directory"
 COPYING: Final = "copy in progress"
@@ -47,11 +48,11 @@ class Claim:
         if self.undecided:
             self.run()._count(directory)
         self.problems.extend(directory.problems)
+        for file in event_files(directory):
+            self.logs.append(FoundLog(join(directory.path, file.name), EVENTS, file, prefix))
         for file in directory.files:
-            path = join(directory.path, file.name)
-            if naming.is_event_file(file.name):
-                self.logs.append(FoundLog(path, EVENTS, file, prefix))
-            elif naming.is_copying(file.name):
+            if naming.is_copying(directory.path, file.name):
+                path = join(directory.path, file.name)
                 self.problems.append(Problem(path, COPYING, "read once it has its own name"))
 
     def _count(self, directory: Directory) -> None:
@@ -82,6 +83,11 @@ class Claim:
             inside=None if self.inside is None else self.inside.run().path,
             nested=tuple(self.nested),
         )
+
+
+def event_files(directory: Directory) -> list[File]:
+    """The files of a directory that hold events and are whole."""
+    return [file for file in directory.files if naming.is_event_file(directory.path, file.name)]
 
 
 def totals_of(file: File) -> Totals:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from runs.readers.tree import File, Problem
+from runs.readers.problems import Problem
+from runs.readers.tree import File
 
 EVENTS: Final = "events"
 JSONL: Final = "jsonl"

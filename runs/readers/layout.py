@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from runs.readers import naming, writers
-from runs.readers.claims import EMPTY, Claim, sidecars_in, totals_of
+from runs.readers.claims import EMPTY, Claim, event_files, sidecars_in, totals_of
 from runs.readers.found import (
     HPARAMS,
     JSONL,
@@ -41,7 +41,8 @@ from runs.readers.found import (
     Verdicts,
 )
 from runs.readers.mentions import RunsByName
-from runs.readers.tree import Directory, File, Problem, Tree, join
+from runs.readers.problems import Problem
+from runs.readers.tree import Directory, File, Tree, join
 
 #: Sub-directories that Estimator, Keras and evaluation writers make inside a run.
 PARTS: Final = frozenset({b"train", b"validation", b"val", b"test", b"eval", b"eval_examples"})
@@ -50,9 +51,10 @@ PARTS: Final = frozenset({b"train", b"validation", b"val", b"test", b"eval", b"e
 _TAGS_SAY_SO: Final = frozenset({b"eval_examples"})
 
 #: Empty directories of these names beside runs are no runs.
-_NEVER_RUNS: Final = frozenset(
-    {b"lost+found", b"checkpoints", b"artifacts", b"samples", b"logs", b"wandb", b"plugins"}
-)
+_NEVER_RUNS: Final = frozenset({b"lost+found", b"checkpoints", b"artifacts", b"samples", b"logs", b"wandb", b"plugins"})
+
+#: Event files of one directory that are looked into for a first tag.
+_LOOKS: Final = 32
 
 _KERAS: Final = "keras"
 _EVENT_FILES: Final = "event files"
@@ -132,9 +134,7 @@ class _Place(NamedTuple):
 class _Judge:
     """Goes down a tree and says of each directory whose it is."""
 
-    def __init__(
-        self, tree: Tree, peeks: _Peeks, sidecars: tuple[bytes, ...], stale: int | None
-    ) -> None:
+    def __init__(self, tree: Tree, peeks: _Peeks, sidecars: tuple[bytes, ...], stale: int | None) -> None:
         self.tree = tree
         self.peeks = peeks
         self.sidecars = sidecars
@@ -191,9 +191,7 @@ class _Judge:
             return self._part(directory, place, claim, kind)
         return self._begin(directory, place)
 
-    def _claim(
-        self, directory: Directory, shape: str, inside: Claim | None, *, undecided: bool = False
-    ) -> Claim:
+    def _claim(self, directory: Directory, shape: str, inside: Claim | None, *, undecided: bool = False) -> Claim:
         claim = Claim(directory.path, shape, directory, inside, undecided)
         self.claims[directory.path] = claim
         if inside is not None and not undecided:
@@ -231,13 +229,9 @@ class _Judge:
         """Whether ``loss/train`` and ``loss/val`` are tensorboardX's add_scalars, not Keras."""
         if not place.logdirs:
             return False
-        return any(
-            self._companion(part, place.logdirs)[0] for part in self._keras_parts(directory)
-        )
+        return any(self._companion(part, place.logdirs)[0] for part in self._keras_parts(directory))
 
-    def _companion(
-        self, directory: Directory, logdirs: tuple[tuple[bytes, Claim], ...]
-    ) -> tuple[str, Claim | None]:
+    def _companion(self, directory: Directory, logdirs: tuple[tuple[bytes, Claim], ...]) -> tuple[str, Claim | None]:
         """Whether a writer of one of ``logdirs`` made this directory, and whose that is."""
         if not logdirs:
             return "", None
@@ -259,7 +253,7 @@ class _Judge:
         return _UNDECIDED, None
 
     def _first_tags(self, directory: Directory) -> tuple[str, ...]:
-        for file in self.events[directory.path]:
+        for file in self.events[directory.path][:_LOOKS]:
             tags = self.peeks.at(join(directory.path, file.name), file).tags
             if tags:
                 return tags
@@ -326,12 +320,8 @@ class _Judge:
 
 
 def _event_files(directories: Iterable[Directory]) -> dict[bytes, list[File]]:
-    found = {}
-    for directory in directories:
-        files = [file for file in directory.files if naming.is_event_file(file.name)]
-        if files:
-            found[directory.path] = files
-    return found
+    found = {directory.path: event_files(directory) for directory in directories}
+    return {path: files for path, files in found.items() if files}
 
 
 def _with_parents(paths: Iterable[bytes]) -> set[bytes]:

@@ -38,6 +38,7 @@ SIDECARS: Final = (
 
 _UNFINISHED: Final = (b".tmp", b".temp", b".part", b".partial", b".filepart")
 _RSYNC: Final = re.compile(rb"\..*\.[A-Za-z0-9]{6}", re.DOTALL)
+_RSYNC_FOLDERS: Final = (b".rsync-partial", b".~tmp~")
 _VERSION: Final = re.compile(rb"version_\d+")
 _CHECKPOINT: Final = re.compile(rb"checkpoint-(\d{1,18})")
 
@@ -45,20 +46,24 @@ _CHECKPOINT: Final = re.compile(rb"checkpoint-(\d{1,18})")
 _STEMS_OF_ANY_JOB: Final = {b"events", b"log", b"logs", b"metrics", b"train", b"training"}
 
 
-def is_event_file(name: bytes) -> bool:
+def is_event_file(directory: bytes, name: bytes) -> bool:
     """TensorBoard's rule (it passes over its profiler's markers), less unfinished copies.
 
     TensorBoard reads a copy under rsync's temporary name too; to us it would be a second
     file with the same points.
     """
-    return b"tfevents" in name and not name.endswith(b".profile-empty") and not is_copying(name)
+    if b"tfevents" not in name or name.endswith(b".profile-empty"):
+        return False
+    return not is_copying(directory, name)
 
 
-def is_copying(name: bytes) -> bool:
+def is_copying(directory: bytes, name: bytes) -> bool:
     """An event file that rsync or an upload is still writing under another name."""
     if b"tfevents" not in name:
         return False
-    return name.endswith(_UNFINISHED) or _RSYNC.fullmatch(name) is not None
+    if name.endswith(_UNFINISHED) or _RSYNC.fullmatch(name):
+        return True
+    return directory.rpartition(b"/")[2] in _RSYNC_FOLDERS
 
 
 def matches_cleanup_glob(name: bytes) -> bool:

@@ -16,62 +16,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from runs.readers.problems import (
+    IO_ERROR,
+    LEAVES_ROOT,
+    LONG_PATH,
+    LOOP,
+    MOUNT,
+    REPLACED,
+    SYMLINK,
+    TOO_DEEP,
+    UNREADABLE,
+    VANISHED,
+    Problem,
+    capped,
+    problem_of,
+    special,
+)
+
 #: Where retention buries what it deleted: never scanned, wherever it lies.
 TRASH: Final = b".trainmon-trash"
 
 #: Directories below the root.  One descriptor a level is open meanwhile.
 MAX_DEPTH: Final = 200
 
-#: Problems kept for one directory; the rest are counted.
-MAX_PROBLEMS: Final = 100
-
 #: The longest path that open(2) takes, without its NUL.
 PATH_MAX: Final = 4095
 
-SYMLINK: Final = "symlink"
-LEAVES_ROOT: Final = "symlink out of the root"
-SPECIAL: Final = "special file"
-UNREADABLE: Final = "unreadable"
-VANISHED: Final = "vanished"
-REPLACED: Final = "replaced"
-IO_ERROR: Final = "I/O error"
-LONG_PATH: Final = "path too long"
-TOO_DEEP: Final = "too deep"
-LOOP: Final = "loop"
-MOUNT: Final = "mount point"
-MORE: Final = "more problems"
-
-_KINDS: Final = {
-    errno.EACCES: UNREADABLE,
-    errno.EPERM: UNREADABLE,
-    errno.ENOENT: VANISHED,
-    errno.ESTALE: VANISHED,
-    errno.ELOOP: REPLACED,
-    errno.ENOTDIR: REPLACED,
-    errno.ENAMETOOLONG: LONG_PATH,
-}
-
-#: Ours, not the tree's: a scan that goes on without descriptors would report runs as gone.
-_OURS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
-_SPECIAL: Final = {
-    stat.S_IFIFO: "FIFO",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "character device",
-    stat.S_IFBLK: "block device",
-}
-
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something below the root that is not as it should be; the scan went on."""
-
-    path: bytes
-    kind: str
-    detail: str = ""
-    target: bytes = b""
 
 
 class File(NamedTuple):
@@ -273,9 +244,7 @@ class _Pass:
         self.seen = 0
         self.unseen: set[bytes] = set()
 
-    def directory(
-        self, descriptor: int, path: bytes, identity: Identity, above: tuple[Identity, ...]
-    ) -> Directory:
+    def directory(self, descriptor: int, path: bytes, identity: Identity, above: tuple[Identity, ...]) -> Directory:
         """The subtree of an open directory."""
         listing = self._list(descriptor, path)
         if above and identity[0] != above[-1][0]:
@@ -298,7 +267,7 @@ class _Pass:
             listing.entries,
             listing.own,
             total,
-            _capped(path, listing.problems),
+            capped(path, listing.problems),
         )
 
     def _child(
@@ -325,7 +294,12 @@ class _Pass:
             if identity in above:  # a bind mount of a directory above it
                 listing.report(Problem(path, LOOP, "the same directory as one above it"))
                 return None
-            return self.directory(descriptor, path, identity, above)
+            child = self.directory(descriptor, path, identity, above)
+            # Deleted after we opened it, it would pass for an empty directory.
+            if child.entries == 0 and here.st_nlink and os.fstat(descriptor).st_nlink == 0:
+                listing.report(Problem(path, VANISHED, "deleted while it was read"))
+                return None
+            return child
         finally:
             os.close(descriptor)
 
@@ -343,9 +317,7 @@ class _Pass:
         self.seen += listing.own.files
         return listing
 
-    def _entry(
-        self, entry: os.DirEntry[str], descriptor: int, path: bytes, listing: _Listing
-    ) -> None:
+    def _entry(self, entry: os.DirEntry[str], descriptor: int, path: bytes, listing: _Listing) -> None:
         # scandir of a descriptor gives str only; fsencode gives the kernel's bytes back.
         name = os.fsencode(entry.name)
         listing.entries += 1
@@ -364,8 +336,7 @@ class _Pass:
         if stat.S_ISREG(found.st_mode):
             self._regular(name, found, listing)
         else:
-            detail = _SPECIAL.get(stat.S_IFMT(found.st_mode), "neither file nor directory")
-            listing.report(Problem(join(path, name), SPECIAL, detail))
+            listing.report(special(join(path, name), found.st_mode))
 
     def _regular(self, name: bytes, found: os.stat_result, listing: _Listing) -> None:
         files, size, allocated, newest = listing.own
@@ -374,9 +345,7 @@ class _Pass:
             newest = modified
         listing.own = Totals(files + 1, size + found.st_size, allocated + blocks, newest)
         if self.keep is None or self.keep(name):
-            listing.files.append(
-                File(name, found.st_size, modified, found.st_dev, found.st_ino, blocks)
-            )
+            listing.files.append(File(name, found.st_size, modified, found.st_dev, found.st_ino, blocks))
 
     def _symlink(self, descriptor: int, path: bytes, name: bytes) -> Problem:
         target = os.fsencode(os.readlink(name, dir_fd=descriptor))
@@ -385,26 +354,16 @@ class _Pass:
         return Problem(join(path, name), kind, "not followed", target)
 
     def _failed(self, listing: _Listing, path: bytes, error: OSError) -> None:
-        if error.errno in _OURS:
-            raise error
-        kind = _KINDS.get(error.errno or 0, IO_ERROR)
+        problem = problem_of(path, error)
         # ENOENT is a fact; ESTALE and the others only say that we cannot look.
-        if error.errno != errno.ENOENT and kind != REPLACED:
+        if error.errno != errno.ENOENT and problem.kind != REPLACED:
             self.unseen.add(path)
-        listing.report(Problem(path, kind, error.strerror or str(error)))
+        listing.report(problem)
 
 
 def join(directory: bytes, name: bytes) -> bytes:
     """A path relative to the root."""
     return directory + b"/" + name if directory else name
-
-
-def _capped(path: bytes, problems: list[Problem]) -> tuple[Problem, ...]:
-    """A directory of a million symlinks is one line, not a million rows."""
-    if len(problems) <= MAX_PROBLEMS:
-        return tuple(problems)
-    rest = f"{len(problems) - MAX_PROBLEMS} more of them here"
-    return (*problems[:MAX_PROBLEMS], Problem(path, MORE, rest))
 
 
 def _is_below(root: bytes, path: bytes, target: bytes) -> bool:
@@ -414,14 +373,13 @@ def _is_below(root: bytes, path: bytes, target: bytes) -> bool:
 
 
 def _no_root(root: bytes, error: OSError) -> RootMissing | RootNotDirectory | RootUnreadable:
-    if error.errno in _OURS:
-        raise error
+    problem = problem_of(b"", error)
     if error.errno == errno.ENOENT:
         return RootMissing(root)
     if error.errno == errno.ENOTDIR:
         return RootNotDirectory(root)
-    kind = UNREADABLE if error.errno in (errno.EACCES, errno.EPERM) else IO_ERROR
-    return RootUnreadable(root, kind, error.strerror or str(error))
+    kind = UNREADABLE if problem.kind == UNREADABLE else IO_ERROR
+    return RootUnreadable(root, kind, problem.detail)
 
 
 def _gone(root: bytes, descriptor: int, here: os.stat_result) -> bool:
