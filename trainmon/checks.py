@@ -1,0 +1,117 @@
+"""System checks: wrong configuration, each with a hint what to do (`manage.py check --database default`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from trainmon.embedded import binaries
+
+# Every variable that trainmon reads; a test compares this list with the code and with docs/operations.md.
+VARIABLES = {
+    "DATABASE_URL",
+    "HOST",
+    "LOGS",
+    "PORT",
+    "REDIS_URL",
+    "TRAINMON_ADMIN_PASSWORD",
+    "TRAINMON_ADMIN_USER",
+    "TRAINMON_DB_POOL",
+    "TRAINMON_DEBUG",
+    "TRAINMON_ENV",
+    "TRAINMON_HOME",
+    "TRAINMON_HOSTS",
+    "TRAINMON_HTTPS",
+    "TRAINMON_MAX_TAGS",
+    "TRAINMON_ORIGINS",
+    "TRAINMON_PG_BIN",
+    "TRAINMON_PRIVATE",
+    "TRAINMON_SCAN_DEADLINE",
+    "TRAINMON_SECRET_KEY",
+    "TRAINMON_SUPERVISED",
+    "TRAINMON_SYNC_INTERVAL",
+}
+POSITIVE = ("TRAINMON_SYNC_INTERVAL", "TRAINMON_SCAN_DEADLINE", "TRAINMON_MAX_TAGS")
+
+
+@register()
+def check_variables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """A misspelt variable would be ignored in silence."""
+    unknown = sorted(name for name in os.environ if name.startswith("TRAINMON_") and name not in VARIABLES)
+    found: list[CheckMessage] = [
+        Warning(
+            f"{name} is set, and trainmon knows no such variable.",
+            hint="docs/operations.md lists them all.",
+            id="trainmon.W001",
+        )
+        for name in unknown
+    ]
+    found += [
+        Error(f"{name} must be 1 or more.", hint=f"Unset {name} for its default.", id="trainmon.E002")
+        for name in POSITIVE
+        if getattr(settings, name) < 1
+    ]
+    return found
+
+
+@register()
+def check_home(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """The data directory can be written."""
+    nearest = settings.HOME
+    while not nearest.exists():
+        nearest = nearest.parent
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return []
+    hint = "Set TRAINMON_HOME to a directory that this user can write."
+    return [Error(f"TRAINMON_HOME={settings.HOME} cannot be written.", hint=hint, id="trainmon.E003")]
+
+
+@register()
+def check_servers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """A database and a bus can be had."""
+    found: list[CheckMessage] = []
+    if not os.environ.get("DATABASE_URL"):
+        try:
+            binaries.postgres_bin()
+        except binaries.NoBinary as error:
+            found.append(Error(str(error), hint="DATABASE_URL=postgresql://user@host/name", id="trainmon.E004"))
+    if not os.environ.get("REDIS_URL") and binaries.valkey_server() is None:
+        hint = "Install Valkey, or give one by REDIS_URL=redis://host:6379/0; until then pages update more slowly."
+        found.append(Warning("There is no Valkey for this platform.", hint=hint, id="trainmon.W005"))
+    return found
+
+
+@register(Tags.security, deploy=True)
+def check_https(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Cookies of a production site travel encrypted."""
+    if not settings.PRODUCTION or settings.SESSION_COOKIE_SECURE:
+        return []
+    hint = "Serve it behind HTTPS and unset TRAINMON_HTTPS."
+    said = "TRAINMON_HTTPS is off in production: sessions can be read on the way."
+    return [Warning(said, hint=hint, id="trainmon.W006")]
+
+
+@register(Tags.database)
+def check_database(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """The server is one that trainmon's numbers and texts survive in."""
+    found: list[CheckMessage] = []
+    for alias in databases or []:
+        connection: Any = connections[alias]
+        if connection.vendor != "postgresql":
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute("select current_setting('server_encoding'), current_setting('fsync')")
+            encoding, fsync = cursor.fetchone()
+        if encoding != "UTF8":
+            hint = "Create it with: createdb --encoding=UTF8 --template=template0 NAME"
+            found.append(Error(f"The database's encoding is {encoding}, not UTF8.", hint=hint, id="trainmon.E007"))
+        if fsync != "on" and not settings.TESTING:
+            hint = "Set fsync = on in postgresql.conf: a power cut could destroy the database."
+            found.append(Warning("The database server runs with fsync off.", hint=hint, id="trainmon.W008"))
+    return found
