@@ -1,0 +1,153 @@
+"""What a run's rows follow from: times, steps, parameters and status, as its data arrives."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from runs import redact
+from runs.models import LogFile, Run, Transition
+from runs.models.run import Status
+from runs.plain import plain_json
+from runs.readers.records import Block, Points
+from runs.status import Evidence, Verdict, judge
+
+STEPS_KEPT, ARRIVALS_KEPT = 21, 10
+#: Which origin of a parameter wins: the later in this list.
+PARAM_ORDER = ("files", "results", "job", "hparams")
+LAST_MOMENT = 253_402_300_799.0
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Unix seconds as an aware time; None for what no calendar has (NaN, 1e300, before 1970)."""
+    if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= LAST_MOMENT:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> None:
+    """Bring the run's times, step, pulse and parameters to these blocks of one of its files."""
+    for block in blocks:
+        for wall in (moment(block.first_wall), moment(block.last_wall)):
+            if wall is not None:
+                run.started = wall if run.started is None else min(run.started, wall)
+                run.last_event = wall if run.last_event is None else max(run.last_event, wall)
+        for one in block.hparams:
+            _hear_hparams(run, one)
+    if any(block.records for block in blocks):
+        _arrive(run, mtime, first=file.offset == 0)
+    points = [piece for block in blocks for piece in block.points]
+    if points:
+        _beat(run, file, points)
+
+
+def set_params(run: Run, origin: str, values: dict[str, Any]) -> None:
+    """Keep parameters by origin (redacted), and what pages show: merged, the strongest last."""
+    run.param_sources = {**run.param_sources, origin: plain_json(redact.value(values))}
+    merged: dict[str, Any] = {}
+    for name in PARAM_ORDER:
+        merged.update(run.param_sources.get(name, {}))
+    run.params = merged
+
+
+def settle(run: Run, now: float) -> bool:
+    """Judge the run's status anew; a change is written as a Transition.  True where it changed.
+
+    The caller saves the run, in the same transaction.
+    """
+    verdict = judge(evidence_of(run), now)
+    changed = verdict.status != run.status
+    if changed:
+        Transition.objects.create(
+            run=run, old=run.status, new=verdict.status, reason=verdict.reason, evidence=verdict.evidence,
+            at=moment(verdict.at) or moment(now),
+        )
+        run.status_since = moment(verdict.at)
+    different = changed or verdict.stalled != run.stalled or verdict.reason != run.status_reason
+    run.status, run.stalled = verdict.status, verdict.stalled
+    run.status_reason, run.status_evidence = verdict.reason, verdict.evidence
+    run.ended = _end(run, verdict)
+    return different
+
+
+def evidence_of(run: Run) -> Evidence:
+    """What is known of the run now, for ``runs.status.judge``."""
+    said = _strongest_word(run)
+    return Evidence(
+        said=said.get("status", ""),
+        said_at=said.get("at"),
+        said_by=said.get("by", ""),
+        said_reason=said.get("reason", ""),
+        last_arrival=run.last_arrival.timestamp() if run.last_arrival else None,
+        last_event=run.last_event.timestamp() if run.last_event else None,
+        has_job="log" in run.said,
+        has_points=run.point_count > 0,
+        steps=run.pulse.get("steps", []),
+        arrivals=run.pulse.get("arrivals", []),
+    )
+
+
+def _strongest_word(run: Run) -> dict[str, Any]:
+    """The terminal record that still stands: later steps or records take one back."""
+    log = run.said.get("log", {})
+    if log.get("status") in {Status.FINISHED, Status.FAILED, Status.KILLED}:
+        return log
+    state = run.said.get("trainer_state", {})
+    if state and (run.step is None or run.step <= state["step"]):
+        return state
+    ended = run.said.get("hparams", {})
+    if ended and (run.last_event is None or run.last_event.timestamp() <= ended["at"] + 60):
+        return ended
+    return log
+
+
+def _hear_hparams(run: Run, one: Any) -> None:
+    if one.values:
+        set_params(run, "hparams", {**run.param_sources.get("hparams", {}), **one.values})
+    # torch writes a session end at the start, without a time: only a dated one is an end
+    words = {"success": Status.FINISHED, "failure": Status.FAILED}
+    if one.kind == "session end" and one.wall and one.status in words:
+        run.said = {**run.said, "hparams": {
+            "status": str(words[one.status]), "at": one.wall, "by": "the hparams session",
+            "reason": f"the hparams session ended with {one.status}"}}
+
+
+def _arrive(run: Run, mtime: float, *, first: bool) -> None:
+    """Bytes have arrived: at the file's mtime where that is believable, else now."""
+    now = time.time()
+    held = run.last_arrival.timestamp() if run.last_arrival else None
+    believable = mtime <= now and (first or held is None or mtime > held)
+    arrived = mtime if believable and moment(mtime) else now
+    if held is not None and arrived <= held:
+        return
+    run.last_arrival = moment(arrived)
+    arrivals = [*run.pulse.get("arrivals", []), round(arrived, 3)]
+    run.pulse = {**run.pulse, "arrivals": arrivals[-ARRIVALS_KEPT:]}
+
+
+def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
+    """The run's step, and the rhythm of its last steps, from the newest part of a file."""
+    part = max(piece.part for piece in points)
+    newest = [piece for piece in points if piece.part == part]
+    key = [file.pk, file.reading, part]
+    same = run.pulse.get("key") == key
+    step = max(int(piece.steps.max()) for piece in newest)
+    run.step = max(run.step, step) if same and run.step is not None else step
+    longest = max(newest, key=lambda piece: len(piece.steps))
+    steps, walls = longest.steps[-10 * STEPS_KEPT :], longest.walls[-10 * STEPS_KEPT :]
+    usable = np.isfinite(walls) & (np.abs(walls) < LAST_MOMENT)
+    pairs = list(run.pulse.get("steps", [])) if same else []
+    for wall, at in zip(walls[usable].tolist(), steps[usable].tolist(), strict=True):
+        if not pairs or at > pairs[-1][1]:
+            pairs.append([round(wall, 3), at])
+    run.pulse = {**run.pulse, "key": key, "steps": pairs[-STEPS_KEPT:]}
+
+
+def _end(run: Run, verdict: Verdict) -> datetime | None:
+    if verdict.status in {Status.RUNNING, Status.QUEUED}:
+        return None
+    return moment(verdict.at) if verdict.status not in {Status.UNKNOWN, Status.LOST} else run.last_event

@@ -1,0 +1,127 @@
+"""Work in a child process that can be given up: a hung mount blocks a thread for ever.
+
+The child reports as it goes; where it has said nothing for its deadline it is killed, and
+where even that does not end it (a process in an uninterruptible read) it is left behind: the
+lease, checked in each transaction, keeps it from ever writing.  A child whose parent is gone
+ends itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+Method = Literal["fork", "forkserver"]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The child reports on its way."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The child's result."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The child raised, died, or was given up."""
+
+    why: str
+    database: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A second passed without a word: time for a heartbeat."""
+
+
+Work = Callable[[Any, Callable[[Any], None]], Any]
+
+
+def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Iterator[Told | Ended | Broken | Quiet]:
+    """Run ``work(argument, tell)`` in a child; its words as they come, the last one its end.
+
+    ``deadline``: seconds that it may say nothing.  ``work`` must be importable by name.
+    ``method``: "fork" only where this process has a single thread.
+    """
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["runs.child"])
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_child, args=(work, argument, theirs, ours), daemon=False)
+    child.start()
+    theirs.close()
+    try:
+        yield from _listen(ours, deadline)
+    finally:
+        ours.close()
+        _end(child)
+
+
+def _listen(pipe: Connection, deadline: float) -> Iterator[Told | Ended | Broken | Quiet]:
+    heard = time.monotonic()
+    while True:
+        try:
+            if pipe.poll(1.0):
+                message = pipe.recv()
+                heard = time.monotonic()
+                yield message
+                if not isinstance(message, Told):
+                    return
+            elif time.monotonic() - heard > deadline:
+                yield Broken(f"nothing was heard of it for {deadline:.0f} s: the file system may hang")
+                return
+            else:
+                yield Quiet()
+        except (EOFError, ConnectionResetError):
+            yield Broken("its process was killed")
+            return
+
+
+def _end(child: Any) -> None:
+    """Wait a moment for a child that is done, kill one that is not, leave one that cannot die."""
+    child.join(0.5)
+    if child.is_alive():
+        child.kill()
+        child.join(2)
+
+
+def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection) -> None:
+    from django.db import OperationalError, connections
+
+    parents_end.close()
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        end: Ended | Broken = Ended(work(argument, lambda value: pipe.send(Told(value))))
+    except OperationalError as error:
+        end = Broken(f"the database failed: {error}".strip(), database=True)
+    except Exception as error:  # the parent tells it; nothing is swallowed
+        import traceback
+
+        traceback.print_exc()
+        end = Broken(f"{type(error).__name__}: {error}")
+    connections.close_all()
+    try:
+        pipe.send(end)
+    except BrokenPipeError:
+        pass
+    pipe.close()
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this process when the one that started it is gone (it gets another parent then)."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)

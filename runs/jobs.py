@@ -1,0 +1,93 @@
+"""What the lines of a log say about its job: its state, its events, and its run's state."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from runs import redact
+from runs.facts import moment, set_params
+from runs.models import Event, Job, LogFile, Run, Transition
+from runs.plain import plain, plain_json
+from runs.readers.records import Said
+
+PROGRESS = "progress"
+
+
+def apply(run: Run, file: LogFile, said: list[Said]) -> None:
+    """Bring the jobs of a log, and its run, to these lines.  The caller holds the run's lock."""
+    jobs: dict[str, Job] = {}
+    events: list[Event] = []
+    for one in said:
+        external = plain(one.job or PurePosixPath(file.path_text).stem)[:200]
+        if external not in jobs:
+            jobs[external] = _job(run, external)
+        job = jobs[external]
+        _advance(job, one)
+        _tell_run(run, job, one)
+        if one.event != PROGRESS:
+            events.append(_event(run, job, file, one))
+    Event.objects.bulk_create(events, ignore_conflicts=True)
+    for job in jobs.values():
+        job.version += 1
+        job.save()
+
+
+def _job(run: Run, external: str) -> Job:
+    job, _ = Job.objects.select_for_update().get_or_create(
+        source_id=run.source_id, external_id=external, defaults={"run": run}
+    )
+    return job
+
+
+def _advance(job: Job, said: Said) -> None:
+    """One line's word on the job; a change of status is a Transition."""
+    at = moment(said.at)
+    if said.status and said.status != job.status:
+        Transition.objects.create(
+            run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or moment(0),
+            reason=plain(redact.text(said.error or said.message))[:500], evidence={"word": said.word},
+        )
+        job.status = said.status
+        job.ended = at if said.status in {"finished", "failed", "killed"} else None
+        if said.status == "running":
+            job.started = job.started or at
+            job.error = job.error_type = job.error_stack = ""
+    job.word = plain(said.word)[:40] or job.word
+    for name in ("step", "total_steps", "epoch", "eta_seconds"):
+        if (value := getattr(said, name)) is not None:
+            setattr(job, name, value)
+    job.stage = plain(said.stage or job.stage)[:100]
+    job.message = plain(redact.text(said.message))[:2000] or job.message
+    if said.error:
+        job.error = plain(redact.text(said.error))
+        job.error_type = plain(said.error_type or "")[:200]
+        job.error_stack = plain(redact.text(said.error_stack or ""))
+    if at is not None:
+        job.last_event = max(job.last_event, at) if job.last_event else at
+
+
+def _tell_run(run: Run, job: Job, said: Said) -> None:
+    """The run stands as its latest job does."""
+    run.stage = job.stage
+    if job.total_steps is not None:
+        run.total_steps = job.total_steps
+    if job.step is not None and (run.step is None or said.status is None or job.step > run.step):
+        run.step = job.step
+    if job.epoch is not None:
+        run.epoch = job.epoch
+    run.error, run.error_type, run.error_stack = job.error, job.error_type, job.error_stack
+    config = said.fields.get("config")
+    if isinstance(config, dict):
+        set_params(run, "job", config)
+    if said.status:
+        reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
+        run.said = {**run.said, "log": {
+            "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500]}}
+
+
+def _event(run: Run, job: Job, file: LogFile, said: Said) -> Event:
+    return Event(
+        run=run, job=job, log_file=file, generation=file.reading, offset=said.offset, at=moment(said.at),
+        level=plain(said.level)[:10], kind=plain(said.event)[:100], message=plain(redact.text(said.message)),
+        fields=plain_json(redact.value(said.fields)),
+    )

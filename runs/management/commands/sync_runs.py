@@ -1,0 +1,118 @@
+"""manage.py sync_runs: find every run on the sources and bring the registry up to date."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from runs.lease import Busy
+from runs.models import Source
+from runs.progress import Bar, table
+from runs.scan import Failed, Options, Synced
+from runs.sources import register
+from runs.sync import sync
+
+#: Seconds to wait for another sync of the same source before giving up.
+PATIENCE = 600.0
+
+
+class Command(BaseCommand):
+    """Exit codes: 0 all well, 1 something damaged or unreadable (named), 2 bad arguments."""
+
+    help = "Find every run below the sources and bring the registry up to date."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("paths", nargs="*", metavar="SLUG=PATH",
+                            help="folders of logs, registered first; SLUG names the trainer (default: the folder's name)")
+        parser.add_argument("--trainer", metavar="SLUG", help="only the sources of this trainer")
+        parser.add_argument("--source", metavar="ID", type=int, help="only this source")
+        parser.add_argument("--full", action="store_true", help="read every file again from its start")
+        parser.add_argument("--dry-run", action="store_true", help="say what a sync would do, write nothing")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--workers", metavar="N", type=int, default=min(2, os.cpu_count() or 1),
+                            help="processes that read files (default %(default)s)")
+        parser.add_argument("--confirm-loss", action="store_true",
+                            help="the runs that vanished from an empty or exchanged root are really gone")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not 1 <= options["workers"] <= 64:
+            self.refuse(f"--workers {options['workers']}: use a number from 1 to 64")
+        sources = self.sources(options)
+        if options["confirm_loss"]:
+            Source.objects.filter(pk__in=[s.pk for s in sources]).update(loss_confirmed=True)
+        how = Options(full=options["full"], dry_run=options["dry_run"], workers=options["workers"])
+        began = time.monotonic()
+        outcomes = [self.sync(source, how, quiet=options["json"]) for source in sources]
+        if options["json"]:
+            self.stdout.write(json.dumps(as_json(outcomes, time.monotonic() - began), indent=2))
+        else:
+            self.summarize(outcomes)
+        if any(isinstance(one, Failed) or one.problems for one in outcomes):
+            sys.exit(1)
+
+    def sources(self, options: dict[str, Any]) -> list[Source]:
+        """The sources that the arguments name; all enabled ones without arguments."""
+        try:
+            named = [register(one, dry_run=options["dry_run"]) for one in options["paths"]]
+        except ValidationError as error:
+            self.refuse(" ".join(error.messages))
+        chosen = Source.objects.select_related("trainer").filter(enabled=True)
+        if named:
+            chosen = Source.objects.select_related("trainer").filter(pk__in=[source.pk for source in named])
+        if options["trainer"]:
+            chosen = chosen.filter(trainer__slug=options["trainer"])
+        if options["source"] is not None:
+            chosen = chosen.filter(pk=options["source"])
+        found = list(chosen)
+        if not found and (options["trainer"] or options["source"] is not None):
+            known = ", ".join(f"{s.trainer.slug} (source {s.pk})" for s in Source.objects.select_related("trainer"))
+            self.refuse(f"no such source; there are: {known or 'none'}")
+        if not found:
+            self.refuse("no sources yet: name a folder, e.g. manage.py sync_runs lora=/volume/tensorboard")
+        return found
+
+    def refuse(self, why: str) -> None:
+        """Bad arguments: exit 2."""
+        raise CommandError(why, returncode=2)
+
+    def sync(self, source: Source, how: Options, *, quiet: bool) -> Synced | Failed:
+        """Sync one source; wait for another sync that holds it, then do ours."""
+        deadline = time.monotonic() + PATIENCE
+        with Bar(str(source), quiet=quiet) as bar:
+            while isinstance(outcome := sync(source.pk, how, isolate="fork", report=bar.show), Busy):
+                bar.wait(outcome.holder)
+                if time.monotonic() > deadline:
+                    return Failed(source.pk, str(source), f"still being synced by {outcome.holder}")
+                time.sleep(0.2)
+        return outcome
+
+    def summarize(self, outcomes: list[Synced | Failed]) -> None:
+        """The table of what was done, and under it what needs a look."""
+        table([one for one in outcomes if isinstance(one, Synced)], self.stdout)
+        for one in outcomes:
+            if isinstance(one, Failed):
+                self.stderr.write(self.style.ERROR(f"{one.source}: {one.error}"))
+                continue
+            for problem in one.problems:
+                self.stderr.write(f"{one.source}: {problem}")
+
+
+def as_json(outcomes: list[Synced | Failed], seconds: float) -> dict[str, Any]:
+    """One object: the sources with their counts, and their totals."""
+    synced = [one for one in outcomes if isinstance(one, Synced)]
+    names = ["runs", "new", "grown", "unchanged", "moved", "missing", "damaged", "bytes_read", "records", "points"]
+    return {
+        "sources": [dataclasses.asdict(one) | {"ok": isinstance(one, Synced)} for one in outcomes],
+        "total": {name: sum(getattr(one, name) for one in synced) for name in names},
+        "seconds": round(seconds, 3),
+        "ok": len(synced) == len(outcomes) and not any(one.problems for one in synced),
+    }

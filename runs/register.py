@@ -1,0 +1,270 @@
+"""From what a scan found to rows: runs, their files, what moved and what is gone.
+
+``compare`` looks and decides, ``Plan.carry_out`` writes: a dry run stops between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from runs.lease import Lease
+from runs.models import Dataset, LogFile, Run, Source
+from runs.moved import Moves, find_moves
+from runs.plain import plain
+from runs.readers.found import Found, FoundLog, FoundRun
+from runs.readers.tree import Tree
+
+#: events.out.tfevents.{seconds}.{host}.{pid}.{uid}{suffix}, as TensorBoard's writer names them.
+WRITER = re.compile(rb"tfevents\.\d{10,}\.(?P<host>.+?)\.(?P<pid>\d{1,10})\.\d+", re.DOTALL)
+#: tensorboardX leaves process and number out.
+HOST = re.compile(rb"tfevents\.\d{10,}\.(?P<host>.+)", re.DOTALL)
+BATCH = 1000
+WARNINGS_KEPT = 20
+
+
+class KnownFile(NamedTuple):
+    """What the registry holds of a log file."""
+
+    id: int
+    run_id: int
+    path: bytes
+    prefix: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    missing: bool
+
+    def is_as(self, log: FoundLog) -> bool:
+        """Whether the file looks just as when it was read: it need not be opened."""
+        stat = log.stat
+        return (stat.size, stat.mtime_ns, stat.ino, stat.dev) == (self.size, self.mtime_ns, self.inode, self.device)
+
+
+class KnownRun(NamedTuple):
+    """What the registry holds of a run, as a scan needs it."""
+
+    id: int
+    path: bytes
+    name: str
+    dataset: str | None
+    files_missing: bool
+    size: int
+    file_count: int
+    event_file_count: int
+    modified: datetime | None
+    warnings: list[dict[str, str]]
+    sidecars: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Change:
+    """A known run whose files or facts differ from its row."""
+
+    known: KnownRun
+    found: FoundRun
+    files: list[FoundLog]
+    new_files: list[FoundLog]
+    gone_files: list[int]
+    facts: bool
+    sidecars: bool
+
+    @property
+    def to_read(self) -> bool:
+        """Whether a file or sidecar must be opened."""
+        return bool(self.files or self.new_files or self.sidecars)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a scan means for the registry."""
+
+    source: Source
+    new: list[FoundRun] = field(default_factory=list)
+    changed: list[Change] = field(default_factory=list)
+    unchanged: int = 0
+    vanished: list[KnownRun] = field(default_factory=list)
+    moves: Moves = field(default_factory=Moves)
+    to_read: dict[int, FoundRun] = field(default_factory=dict)
+
+    @property
+    def grown(self) -> list[Change]:
+        """Known runs with something to read."""
+        return [change for change in self.changed if change.to_read]
+
+    def carry_out(self, lease: Lease, report: Callable[[], None]) -> None:
+        """Write the plan, in transactions of a thousand runs; ``to_read`` then names the work."""
+        datasets = _datasets(self.source, [*self.new, *(change.found for change in self.changed)])
+        with transaction.atomic():
+            lease.check()
+            self.moves.carry_out({one.path: plain(one.name) for one in (c.found for c in self.changed)})
+            Run.objects.filter(pk__in=[run.id for run in self.vanished]).update(files_missing=True)
+            LogFile.objects.filter(run_id__in=[run.id for run in self.vanished]).update(missing=True)
+        for batch in _batches(self.new):
+            report()
+            with transaction.atomic():
+                lease.check()
+                self._create(batch, datasets)
+        for change in self.changed:
+            report()
+            with transaction.atomic():
+                lease.check()
+                self._change(change, datasets)
+
+    def _create(self, batch: list[FoundRun], datasets: dict[str, Dataset]) -> None:
+        runs = Run.objects.bulk_create(
+            Run(source=self.source, path=found.path, name=plain(found.name), dataset=datasets.get(found.dataset),
+                demo=self.source.trainer.demo, gpu_type=self.source.trainer.gpu_type,
+                gpu_count=self.source.trainer.gpu_count, **_facts(found), **_writer(found))
+            for found in batch
+        )
+        LogFile.objects.bulk_create(
+            (_log_file(self.source, run.pk, log) for run, found in zip(runs, batch, strict=True)
+             for log in found.log_files), batch_size=BATCH)
+        self.to_read.update((run.pk, found) for run, found in zip(runs, batch, strict=True)
+                            if found.log_files or found.sidecars)
+
+    def _change(self, change: Change, datasets: dict[str, Dataset]) -> None:
+        known, found = change.known, change.found
+        if change.facts:
+            Run.objects.filter(pk=known.id).update(
+                files_missing=False, dataset=datasets.get(found.dataset), **_facts(found))
+        LogFile.objects.bulk_create(_log_file(self.source, known.id, log) for log in change.new_files)
+        LogFile.objects.filter(pk__in=change.gone_files).update(missing=True)
+        LogFile.objects.filter(run_id=known.id, missing=True).exclude(pk__in=change.gone_files).update(missing=False)
+        if change.to_read:
+            self.to_read[known.id] = found
+
+
+def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> Plan:
+    """What this scan means: new, changed and unchanged runs, moves, and what has vanished.
+
+    A run that could not be seen (an unreadable folder above it) has not vanished.
+    """
+    plan = Plan(source)
+    files = _known_files(source)
+    runs = _known_runs(source)
+    present = {one.path: one for one in found.runs}
+    gone = [run for path, run in runs.items() if path not in present and tree.saw(path)]
+    unknown = [one for path, one in present.items() if path not in runs]
+    plan.moves = find_moves(source, gone, unknown, files)
+    moved_to = plan.moves.by_path
+    for path, one in present.items():
+        known = runs.get(path) or moved_to.get(path)
+        if known is None:
+            plan.new.append(one)
+            continue
+        change = _difference(known, one, files.get(known.id, {}), plan.moves.renamed, tree, full=full)
+        if change is None:
+            plan.unchanged += 1
+        else:
+            plan.changed.append(change)
+    moved = {run.id for run in moved_to.values()}
+    plan.vanished = [run for run in gone if run.id not in moved and not run.files_missing]
+    return plan
+
+
+def _difference(
+    known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], renamed: dict[bytes, bytes], tree: Tree,
+    *, full: bool,
+) -> Change | None:
+    by_path = {renamed.get(path, path): file for path, file in files.items()}
+    there = {log.path for log in found.log_files}
+    changed, new = [], []
+    for log in found.log_files:
+        file = by_path.get(log.path)
+        if file is None:
+            new.append(log)
+        elif full or file.missing or not file.is_as(log):
+            changed.append(log)
+    gone = [file.id for path, file in by_path.items() if path not in there and not file.missing and tree.saw(path)]
+    facts = _facts(found)
+    differs = (
+        any(getattr(known, name) != value for name, value in facts.items())
+        or known.files_missing
+        or (known.dataset or "") != found.dataset
+    )
+    sidecars = full or set(known.sidecars) != {plain(_text(path)) for path in found.sidecars} or differs and bool(found.sidecars)
+    if not (changed or new or gone or differs or sidecars):
+        return None
+    return Change(known, found, changed, new, gone, differs, sidecars)
+
+
+def _facts(found: FoundRun) -> dict[str, Any]:
+    """The columns of a run that follow the disk; its name does not: people may change it."""
+    newest = found.newest_mtime_ns
+    return {
+        "size": found.size,
+        "file_count": found.file_count,
+        "event_file_count": found.event_files,
+        "modified": None if newest is None else _moment(newest),
+        "warnings": [
+            {"kind": p.kind, "path": plain(_text(p.path)), "detail": plain(p.detail)}
+            for p in found.problems[:WARNINGS_KEPT]
+        ],
+    }
+
+
+def _moment(mtime_ns: int) -> datetime | None:
+    # whole microseconds, so that it compares equal with what the database returns
+    try:
+        return datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC).replace(
+            microsecond=mtime_ns % 1_000_000_000 // 1000)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _writer(found: FoundRun) -> dict[str, Any]:
+    """Host and process that wrote the first event file, from its name."""
+    for log in found.log_files:
+        match = WRITER.search(log.stat.name) or HOST.search(log.stat.name)
+        if match is not None:
+            pid = match.groupdict().get("pid")
+            return {"host": plain(_text(match["host"]))[:255], "pid": int(pid) if pid else None}
+    return {}
+
+
+def _log_file(source: Source, run_id: int, log: FoundLog) -> LogFile:
+    # device, inode, size and mtime are filled when it has been read
+    return LogFile(source=source, run_id=run_id, path=log.path, prefix=plain(log.prefix), kind=log.kind)
+
+
+def _datasets(source: Source, found: Iterable[FoundRun]) -> dict[str, Dataset]:
+    """Rows for all dataset names that occur ("" has none)."""
+    names = {one.dataset for one in found if one.dataset}
+    Dataset.objects.bulk_create(
+        (Dataset(trainer_id=source.trainer_id, name=plain(name)[:500]) for name in sorted(names)), ignore_conflicts=True)
+    rows = Dataset.objects.filter(trainer_id=source.trainer_id, name__in={plain(name)[:500] for name in names})
+    by_name = {row.name: row for row in rows}
+    return {name: by_name[plain(name)[:500]] for name in names}
+
+
+def _known_files(source: Source) -> dict[int, dict[bytes, KnownFile]]:
+    by_run: dict[int, dict[bytes, KnownFile]] = {}
+    rows = LogFile.objects.filter(source=source, run__lifecycle_stage=Run.Stage.ACTIVE).values_list(
+        "id", "run_id", "path", "prefix", "device", "inode", "size", "mtime_ns", "missing")
+    for pk, run_id, path, prefix, device, inode, *rest in rows.iterator(10_000):
+        path = bytes(path)
+        by_run.setdefault(run_id, {})[path] = KnownFile(pk, run_id, path, prefix, device, int(inode), *rest)
+    return by_run
+
+
+def _known_runs(source: Source) -> dict[bytes, KnownRun]:
+    rows = Run.objects.filter(source=source).active().values_list(
+        "id", "path", "name", "dataset__name", "files_missing", "size", "file_count", "event_file_count", "modified",
+        "warnings", "sidecars")
+    return {bytes(row[1]): KnownRun(row[0], bytes(row[1]), *row[2:]) for row in rows.iterator(10_000)}
+
+
+def _batches(found: list[FoundRun]) -> Iterable[list[FoundRun]]:
+    return (found[at : at + BATCH] for at in range(0, len(found), BATCH))
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")

@@ -1,0 +1,305 @@
+"""One sync of one source, as its child process does it: scan, compare, write, read, settle."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import zstandard
+from django.db import transaction
+from django.db.models import Q
+from django.utils.timezone import now
+
+from runs import beside
+from runs.facts import settle
+from runs.identity import RACY
+from runs.ingest import Gained, ingest
+from runs.lease import Lease
+from runs.models import LogFile, Run, Source
+from runs.models.run import Status
+from runs.plain import plain
+from runs.readers import confined, jsonl, layout, naming, tfevents
+from runs.readers.found import Found, Peeked, Verdict
+from runs.readers.tree import (
+    RootEmpty,
+    RootMissing,
+    RootNotDirectory,
+    RootUnreadable,
+    Tree,
+    walk,
+)
+from runs.register import Plan, compare
+from runs.share import ingest_all
+
+PROBLEMS_KEPT = 100
+#: An undecided directory inside a run becomes a run of its own after this time without data.
+UNDECIDED_FOR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a sync is: files seen while scanning, then bytes and runs read."""
+
+    phase: str
+    files: int = 0
+    runs_done: int = 0
+    runs_total: int = 0
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """A source was synced; ``problems`` name what was damaged or could not be read."""
+
+    source_id: int
+    source: str
+    runs: int = 0
+    new: int = 0
+    grown: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    missing: int = 0
+    damaged: int = 0
+    bytes_read: int = 0
+    records: int = 0
+    points: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A source could not be synced; nothing of it was marked missing."""
+
+    source_id: int
+    source: str
+    error: str
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to sync: read all files again (``full``), write nothing (``dry_run``), processes."""
+
+    full: bool = False
+    dry_run: bool = False
+    workers: int = 1
+
+
+def sync_source(lease: Lease, options: Options, report: Report) -> Synced | Failed:
+    """Sync the leased source in this process; records success or failure on its row."""
+    began = time.monotonic()
+    source = Source.objects.select_related("trainer").get(pk=lease.source_id)
+    outcome = _Sync(source, lease, options, report).run(began)
+    if options.dry_run:
+        return outcome
+    with transaction.atomic():
+        lease.check()
+        if isinstance(outcome, Failed):
+            Source.objects.filter(pk=source.pk).update(
+                status=Source.Status.ERROR, last_error=plain(outcome.error), fingerprint=b"")
+        else:
+            Source.objects.filter(pk=source.pk).update(
+                status=Source.Status.OK, last_error="", last_synced=now(), loss_confirmed=False,
+                problems=outcome.problems[:PROBLEMS_KEPT])
+    return outcome
+
+
+class _Sync:
+    """The steps of one sync."""
+
+    def __init__(self, source: Source, lease: Lease, options: Options, report: Report) -> None:
+        self.source, self.lease, self.options, self.report = source, lease, options, report
+        self.bytes_read = 0
+
+    def run(self, began: float) -> Synced | Failed:
+        source = self.source
+        tree = walk(source.root.encode(errors="surrogateescape"), keep=naming.is_wanted,
+                    on_progress=lambda files: self.report(Progress("scanning", files=files)))
+        if not isinstance(tree, Tree):
+            return self._no_tree(tree)
+        print_ = fingerprint(tree)
+        if print_ == bytes(source.fingerprint) and not self.options.full:
+            self._settle_silent()
+            runs = Run.objects.filter(source=source).active().count()
+            return self._synced(began, Gained(), runs=runs, unchanged=runs)
+        verdicts = load_verdicts(bytes(source.verdicts))
+        stale = time.time_ns() - int(UNDECIDED_FOR.total_seconds() * 1e9)
+        found = layout.find_runs(tree, layout=source.layout, peek=self._peek, known=verdicts, stale_before_ns=stale)
+        plan = compare(source, tree, found, full=self.options.full)
+        if (doubt := self._doubt(tree, plan)) is not None:
+            return Failed(source.pk, str(source), doubt)
+        if self.options.dry_run:
+            return self._told(began, plan, found, Gained())
+        plan.carry_out(self.lease, lambda: self.report(Progress("registering")))
+        gained = self._read(plan)
+        self._settle_silent()
+        # a tree that changed while we read, or had trouble, is looked at in full next time
+        clean = not gained.errors and not tree.unseen and not found.undecided and not _racy(tree)
+        self._remember(tree, found, print_ if clean else b"")
+        return self._told(began, plan, found, gained)
+
+    def _no_tree(self, root: RootMissing | RootNotDirectory | RootUnreadable | RootEmpty) -> Synced | Failed:
+        source = self.source
+        if isinstance(root, RootEmpty):
+            active = Run.objects.filter(source=source, files_missing=False).active()
+            if not active.exists():
+                return Synced(source.pk, str(source))
+            if source.loss_confirmed and not self.options.dry_run:
+                with transaction.atomic():
+                    self.lease.check()
+                    missing = active.update(files_missing=True)
+                    LogFile.objects.filter(source=source).update(missing=True)
+                return Synced(source.pk, str(source), missing=missing)
+            return Failed(source.pk, str(source), (
+                f"{source.root} is empty, but {active.count()} runs are registered there: is the volume mounted? "
+                "If they are really gone, confirm it in the admin or with sync_runs --confirm-loss."))
+        words = {
+            RootMissing: "does not exist",
+            RootNotDirectory: "is not a folder",
+            RootUnreadable: f"cannot be read: {getattr(root, 'detail', '')}",
+        }
+        return Failed(source.pk, str(source), f"{source.root} {words[type(root)]}")
+
+    def _doubt(self, tree: Tree, plan: Plan) -> str | None:
+        """A half-mounted volume: another device, and known runs are gone with it."""
+        source = self.source
+        exchanged = source.device is not None and source.device != tree.dev
+        if not plan.vanished or not exchanged or source.loss_confirmed:
+            return None
+        return (
+            f"{source.root} is on another device than before and {len(plan.vanished)} known runs are not there: "
+            "is the volume mounted? If they are really gone, confirm it in the admin or with sync_runs --confirm-loss.")
+
+    def _peek(self, path: bytes) -> Peeked | None:
+        try:
+            with confined.opened(self.source.root, path) as fd:
+                if path.endswith(naming.JOB_LOG_SUFFIX):
+                    return beside.peek_job_log(jsonl.peek(fd))
+                seen = tfevents.peek(fd)
+                return Peeked(tags=tuple(seen.tags), settled=bool(seen.tags))
+        except OSError:
+            return None
+
+    def _read(self, plan: Plan) -> Gained:
+        """Sidecars and log files of the runs that changed, by one or several processes."""
+        done = 0
+
+        def tell(amount: int, runs: int = 0) -> None:
+            nonlocal done
+            done += runs
+            self.bytes_read += amount
+            self.report(Progress("reading", runs_done=done, runs_total=len(plan.to_read), bytes_read=self.bytes_read))
+
+        work = list(plan.to_read.items())
+        if self.options.workers > 1 and len(work) > 1:
+            return ingest_all(
+                self.lease, self.source.root, work, self.options.workers, tell, full=self.options.full)
+        gained = Gained()
+        for run_id, found in work:
+            beside.read(run_id, self.source.root, found.sidecars, self.lease)
+            gained.add(ingest(run_id, self.lease, tell, full=self.options.full))
+            tell(0, 1)
+        return gained
+
+    def _settle_silent(self) -> None:
+        """Judge anew the runs whose status may change by time alone."""
+        waiting = Q(status__in=[Status.RUNNING, Status.QUEUED]) | Q(stalled=True)
+        for pk in Run.objects.filter(waiting, source=self.source).values_list("pk", flat=True):
+            with transaction.atomic():
+                self.lease.check()
+                run = Run.objects.select_for_update().get(pk=pk)
+                if settle(run, time.time()):
+                    run.version += 1
+                    run.save()
+
+    def _remember(self, tree: Tree, found: Found, print_: bytes) -> None:
+        with transaction.atomic():
+            self.lease.check()
+            Source.objects.filter(pk=self.source.pk).update(
+                device=tree.dev, fingerprint=print_, verdicts=dump_verdicts(found.verdicts))
+
+    def _told(self, began: float, plan: Plan, found: Found, gained: Gained) -> Synced:
+        problems = [f"{_text(p.path) or '.'}: {p.kind} {p.detail}".strip() for p in _all_problems(found)]
+        damaged, named = _damage(self.source) if not self.options.dry_run else (0, [])
+        return self._synced(
+            began, gained, runs=len(found.runs), new=len(plan.new), grown=len(plan.grown),
+            unchanged=plan.unchanged + len(plan.changed) - len(plan.grown) , moved=len(plan.moves.by_path),
+            missing=len(plan.vanished), damaged=damaged, problems=[*named, *problems])
+
+    def _synced(self, began: float, gained: Gained, **counts: Any) -> Synced:
+        if "problems" not in counts:
+            damaged, named = _damage(self.source)
+            counts |= {"damaged": damaged, "problems": [*named, *(p for p in self.source.problems if p not in named)]}
+        return Synced(
+            self.source.pk, str(self.source), bytes_read=gained.bytes_read, records=gained.records,
+            points=gained.points, seconds=round(time.monotonic() - began, 3), dry_run=self.options.dry_run, **counts)
+
+
+def fingerprint(tree: Tree) -> bytes:
+    """A hash of everything that a scan looks at: equal where nothing has changed."""
+    digest = hashlib.blake2b(digest_size=32)
+    digest.update(struct.pack("<QQ", tree.dev & (2**64 - 1), tree.ino))
+    for directory in tree.top.walk():
+        own = directory.total
+        digest.update(directory.path + b"\0")
+        digest.update(struct.pack("<qqqq", own.files, own.size, own.newest_mtime_ns or 0, directory.entries))
+        for file in directory.files:
+            digest.update(file.name + b"\0" + struct.pack("<qqQ", file.size, file.mtime_ns, file.ino))
+        for problem in directory.problems:
+            digest.update(repr(problem).encode())
+    return digest.digest()
+
+
+def dump_verdicts(verdicts: dict[bytes, Verdict]) -> bytes:
+    """What peeks said, to spare them in the next scan."""
+    rows = [(path, v.ino, v.size, v.mtime_ns, v.peeked.tags, v.peeked.dialect, v.peeked.named, v.peeked.settled)
+            for path, v in verdicts.items()]
+    return zstandard.compress(msgspec.msgpack.encode(rows), 3)
+
+
+def load_verdicts(data: bytes) -> dict[bytes, Verdict]:
+    """What ``dump_verdicts`` wrote; empty where there is nothing."""
+    if not data:
+        return {}
+    rows = msgspec.msgpack.decode(zstandard.decompress(data, max_output_size=1 << 30))
+    return {path: Verdict(ino, size, mtime, Peeked(tuple(tags), dialect, tuple(named), settled))
+            for path, ino, size, mtime, tags, dialect, named, settled in rows}
+
+
+def _racy(tree: Tree) -> bool:
+    """Whether a file changed so recently that its mtime may hide another change."""
+    newest = tree.top.total.newest_mtime_ns
+    return newest is not None and newest > time.time_ns() - int(RACY * 1e9)
+
+
+def _all_problems(found: Found) -> list[Any]:
+    return [*found.problems, *(problem for run in found.runs for problem in run.problems)]
+
+
+def _damage(source: Source) -> tuple[int, list[str]]:
+    """How many runs have damaged or unreadable files, and which files."""
+    files = LogFile.objects.filter(Q(bad_records__gt=0) | Q(lost_bytes__gt=0) | ~Q(error=""), source=source, missing=False)
+    named = []
+    runs = set()
+    for file in files.order_by("path"):
+        runs.add(file.run_id)
+        if file.error:
+            named.append(f"{file.path_text}: {file.error}")
+        if file.bad_records or file.lost_bytes:
+            at = ", ".join(str(one["offset"]) for one in file.damages[:3])
+            named.append(f"{file.path_text}: {file.bad_records} damaged records, {file.lost_bytes} bytes lost, at {at}")
+    return len(runs), named
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")
