@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,14 +42,16 @@ class Claim:
             claim = claim.inside
         return claim
 
-    def take(self, directory: Directory, prefix: str) -> None:
-        """A directory of this run: its files, bytes and problems are the run's."""
+    def take(self, directory: Directory, events: Sequence[File], prefix: str) -> None:
+        """A directory of this run: its event files, bytes and problems are the run's."""
         self._count(directory)
         if self.undecided:
             self.run()._count(directory)
         self.problems.extend(directory.problems)
-        for file in event_files(directory):
+        for file in events:
             self.logs.append(FoundLog(join(directory.path, file.name), EVENTS, file, prefix))
+        if len(events) == len(directory.files):
+            return
         for file in directory.files:
             if naming.is_copying(directory.path, file.name):
                 path = join(directory.path, file.name)

@@ -151,7 +151,7 @@ class _Judge:
         place = self._begin(directory, place) if place is None else self._inside(directory, place)
         if place is not None:
             self.owners[directory.path] = place.claim
-            place.claim.take(directory, place.prefix)
+            place.claim.take(directory, self.events.get(directory.path, ()), place.prefix)
             if directory.path in self.events:
                 logdirs = (*place.logdirs, (directory.path, place.claim))
                 place = place._replace(logdirs=logdirs)
@@ -278,7 +278,7 @@ class _Judge:
         for directory in self.directories.values():
             around = self.owners.get(directory.path)
             for file in directory.files:
-                if not file.name.endswith(naming.JOB_LOG_SUFFIX):
+                if not naming.may_be_job_log(file.name):
                     continue
                 path = join(directory.path, file.name)
                 peeked = self.peeks.at(path, file)

@@ -61,9 +61,14 @@ def is_copying(directory: bytes, name: bytes) -> bool:
     """An event file that rsync or an upload is still writing under another name."""
     if b"tfevents" not in name:
         return False
-    if name.endswith(_UNFINISHED) or _RSYNC.fullmatch(name):
+    if name.endswith(_UNFINISHED) or (name.startswith(b".") and _RSYNC.fullmatch(name)):
         return True
-    return directory.rpartition(b"/")[2] in _RSYNC_FOLDERS
+    return directory.endswith(_RSYNC_FOLDERS) and directory.rpartition(b"/")[2] in _RSYNC_FOLDERS
+
+
+def may_be_job_log(name: bytes) -> bool:
+    """A .jsonl file; a look into it decides.  One named as an event file stays one."""
+    return name.endswith(JOB_LOG_SUFFIX) and b"tfevents" not in name
 
 
 def matches_cleanup_glob(name: bytes) -> bool:

@@ -166,6 +166,7 @@ class RootEmpty:
 
 
 Walked = Tree | RootMissing | RootNotDirectory | RootUnreadable | RootEmpty
+Identity = tuple[int, int]
 
 
 def walk(
@@ -201,9 +202,6 @@ def walk(
     return Tree(root, here.st_dev, here.st_ino, top, problems, frozenset(passing.unseen))
 
 
-Identity = tuple[int, int]
-
-
 class _RootFailed(Exception):
     """The root could be opened and not listed."""
 
@@ -223,9 +221,6 @@ class _Listing:
         self.entries = 0
         self.own = Totals()
         self.problems: list[Problem] = []
-
-    def report(self, problem: Problem) -> None:
-        self.problems.append(problem)
 
 
 class _Pass:
@@ -248,9 +243,9 @@ class _Pass:
         """The subtree of an open directory."""
         listing = self._list(descriptor, path)
         if above and identity[0] != above[-1][0]:
-            listing.report(Problem(path, MOUNT, "another file system begins here"))
+            listing.problems.append(Problem(path, MOUNT, "another file system begins here"))
         if len(path) > self.longest >= path.rfind(b"/"):  # said once, not at each level
-            listing.report(Problem(path, LONG_PATH, "programs that open it by path cannot"))
+            listing.problems.append(Problem(path, LONG_PATH, "programs that open it by path cannot"))
         if self.on_progress is not None:
             self.on_progress(self.seen)
         total = listing.own
@@ -281,7 +276,7 @@ class _Pass:
         path = join(parent_path, name)
         if len(above) > MAX_DEPTH:
             self.unseen.add(path)
-            listing.report(Problem(path, TOO_DEEP, f"more than {MAX_DEPTH} levels"))
+            listing.problems.append(Problem(path, TOO_DEEP, f"more than {MAX_DEPTH} levels"))
             return None
         try:
             descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
@@ -292,12 +287,12 @@ class _Pass:
             here = os.fstat(descriptor)
             identity = (here.st_dev, here.st_ino)
             if identity in above:  # a bind mount of a directory above it
-                listing.report(Problem(path, LOOP, "the same directory as one above it"))
+                listing.problems.append(Problem(path, LOOP, "the same directory as one above it"))
                 return None
             child = self.directory(descriptor, path, identity, above)
             # Deleted after we opened it, it would pass for an empty directory.
             if child.entries == 0 and here.st_nlink and os.fstat(descriptor).st_nlink == 0:
-                listing.report(Problem(path, VANISHED, "deleted while it was read"))
+                listing.problems.append(Problem(path, VANISHED, "deleted while it was read"))
                 return None
             return child
         finally:
@@ -327,7 +322,7 @@ class _Pass:
                     listing.dirs.append(name)
                 return
             if entry.is_symlink():
-                listing.report(self._symlink(descriptor, path, name))
+                listing.problems.append(self._symlink(descriptor, path, name))
                 return
             found = entry.stat(follow_symlinks=False)
         except OSError as error:
@@ -336,7 +331,7 @@ class _Pass:
         if stat.S_ISREG(found.st_mode):
             self._regular(name, found, listing)
         else:
-            listing.report(special(join(path, name), found.st_mode))
+            listing.problems.append(special(join(path, name), found.st_mode))
 
     def _regular(self, name: bytes, found: os.stat_result, listing: _Listing) -> None:
         files, size, allocated, newest = listing.own
@@ -358,7 +353,7 @@ class _Pass:
         # ENOENT is a fact; ESTALE and the others only say that we cannot look.
         if error.errno != errno.ENOENT and problem.kind != REPLACED:
             self.unseen.add(path)
-        listing.report(problem)
+        listing.problems.append(problem)
 
 
 def join(directory: bytes, name: bytes) -> bytes:

@@ -71,3 +71,8 @@ def paths(found: Found) -> list[str]:
 def named(found: Found) -> dict[str, tuple[str, str]]:
     """Path -> dataset and name."""
     return {os.fsdecode(run.path): (run.dataset, run.name) for run in found.runs}
+
+
+def kinds(tree: Tree) -> dict[bytes, str]:
+    """Path -> kind of its problem."""
+    return {problem.path: problem.kind for problem in tree.problems}

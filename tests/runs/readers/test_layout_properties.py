@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runs.readers import naming
-from runs.readers.found import JSONL, Found, Peeked
+from runs.readers.found import EVENTS, JSONL, Found, FoundRun, Peeked
 from runs.readers.layout import PARTS, find_runs
 from runs.readers.tree import Directory, File, Totals, Tree, join
 
@@ -18,7 +18,7 @@ DIRECTORIES = st.sampled_from(
 FILES = st.sampled_from(
     [
         b"events.out.tfevents.1",
-        b"events.out.tfevents.2",
+        b"events.out.tfevents.2.jsonl",
         b"job.jsonl",
         b"args.yaml",
         b"model.bin",
@@ -55,6 +55,10 @@ def grown(draw: st.DrawFn, node: dict[bytes, dict], path: bytes = b"") -> Direct
     return Directory(path, files, subdirs, len(files) + len(subdirs), own, total)
 
 
+def owners_of(seen: Found) -> tuple[FoundRun, ...]:
+    return (*seen.runs, *seen.undecided)
+
+
 def never(path: bytes) -> Peeked:
     raise AssertionError(f"looked into {path!r} again")
 
@@ -73,7 +77,7 @@ def found(draw: st.DrawFn) -> tuple[Tree, Found, Found]:
 @given(found())
 def test_every_event_file_has_exactly_one_owner(case: tuple[Tree, Found, Found]) -> None:
     tree, seen, _ = case
-    logs = [log.path for run in (*seen.runs, *seen.undecided) for log in run.log_files]
+    logs = [log.path for run in owners_of(seen) for log in run.log_files]
     assert len(logs) == len(set(logs))
     event_files = {
         join(directory.path, file.name)
@@ -81,7 +85,7 @@ def test_every_event_file_has_exactly_one_owner(case: tuple[Tree, Found, Found])
         for file in directory.files
         if naming.is_event_file(directory.path, file.name)
     }
-    assert event_files == {path for path in logs if not path.endswith(b".jsonl")}
+    assert event_files == {log.path for run in owners_of(seen) for log in run.log_files if log.kind == EVENTS}
 
 
 @settings(max_examples=250, deadline=None)
@@ -90,7 +94,7 @@ def test_rows_never_sum_to_more_than_the_tree_and_identities_are_unique(
     case: tuple[Tree, Found, Found],
 ) -> None:
     tree, seen, again = case
-    owners = [run.path for run in (*seen.runs, *seen.undecided)]
+    owners = [run.path for run in owners_of(seen)]
     assert len(owners) == len(set(owners))
     assert sum(run.size for run in seen.runs) <= tree.top.total.size
     assert sum(run.event_files for run in seen.runs) == sum(
@@ -104,7 +108,7 @@ def test_rows_never_sum_to_more_than_the_tree_and_identities_are_unique(
 def test_what_lies_inside_a_run_says_so(case: tuple[Tree, Found, Found]) -> None:
     _, seen, _ = case
     runs = {run.path: run for run in seen.runs}
-    for run in (*seen.runs, *seen.undecided):
+    for run in owners_of(seen):
         assert run.name and run.name.isprintable()
         if run.inside is not None:
             assert run.path.startswith(runs[run.inside].path)
