@@ -1,8 +1,17 @@
-"""Every route of the site."""
+"""Every route of the site.  A view is closed unless it says login_not_required (settings.MIDDLEWARE)."""
 
 from django.contrib import admin
-from django.urls import path
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+from trainmon import views
 
 urlpatterns = [
+    path("", views.home, name="home"),
+    path("login/", LoginView.as_view(template_name="login.html"), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("runs/", include("runs.urls")),
+    # one door for passwords: before the admin's own login, which would be a second one
+    path("admin/login/", views.admin_login, name="admin_login"),
     path("admin/", admin.site.urls),
 ]

@@ -15,6 +15,8 @@ from runs.models.trainer import visible_trainers
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
+    from runs.figures import Spark
+
 
 class Status(models.TextChoices):
     """How a run or job stands.
@@ -101,6 +103,9 @@ class Run(models.Model):
     pinned = models.BooleanField(default=False)
     demo = models.BooleanField(default=False)
 
+    #: What a list shows of it, put there for a whole page of runs (figures.show_main_metric).
+    main: Spark | None = None
+
     objects = RunQuerySet.as_manager()
 
     class Meta:
@@ -138,6 +143,14 @@ class Run(models.Model):
         if not self.total_steps or self.step is None:
             return None
         return min(1.0, max(0.0, self.step / self.total_steps))
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its first record to its end, or to its last record so far."""
+        until = self.ended or self.last_event
+        if self.started is None or until is None:
+            return None
+        return (until - self.started).total_seconds()
 
     @property
     def eta_seconds(self) -> float | None:

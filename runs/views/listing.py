@@ -1,0 +1,40 @@
+"""The run list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.paginator import Paginator
+from django.db.models import Count, Sum
+from django.shortcuts import render
+
+from runs.figures import show_main_metric
+from runs.forms import RunFilter
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+RUNS_PER_PAGE = 50
+#: Columns that no row of the list shows, and that may be long.
+UNSHOWN = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack")
+
+
+def run_list(request: HttpRequest) -> HttpResponse:
+    """Runs that the user may see, filtered and sorted by the query string."""
+    form = RunFilter(request.GET, request.user)
+    runs = form.runs()
+    totals = runs.aggregate(runs=Count("pk"), size=Sum("size", default=0), points=Sum("point_count", default=0))
+    shown = form.ordered(runs).select_related("source__trainer", "dataset").defer(*UNSHOWN)
+    pages = Paginator(shown, RUNS_PER_PAGE)
+    pages.count = totals["runs"]  # type: ignore[misc]  # already counted with the totals
+    page = pages.get_page(form.cleaned_data.get("page") or 1)
+    context = {
+        "form": form,
+        "page": page,
+        "runs": show_main_metric(list(page.object_list)),
+        "totals": totals,
+        "sorted_by": form.sorted_by,
+        "filtered": any(form.cleaned_data.get(name) for name in ("trainer", "dataset", "status", "q")),
+        "numbers": pages.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
+    }
+    return render(request, "runs.html", context, status=200 if form.is_valid() else 400)

@@ -1,0 +1,129 @@
+"""Rows for tests: each function makes one thing with sensible defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import numpy as np
+from django.contrib.auth.models import Group, User
+from django.utils.timezone import now
+
+from runs.chunks import CHUNK_POINTS, pack, summarize
+from runs.models import (
+    Dataset,
+    LogFile,
+    Run,
+    Segment,
+    Series,
+    SeriesChunk,
+    SeriesTail,
+    Source,
+    Tag,
+    Trainer,
+)
+
+_number = count(1)
+
+
+def make_user(name: str, *roles: str, **fields: Any) -> User:
+    """A user with the password ``password`` and these groups."""
+    user = User.objects.create_user(name, password="password", **fields)
+    for role in roles:
+        user.groups.add(Group.objects.get_or_create(name=role)[0])
+    return User.objects.get(pk=user.pk)
+
+
+def make_trainer(slug: str = "lora", *groups: str, **fields: Any) -> Trainer:
+    """A trainer, seen by these groups (by all where none is named)."""
+    trainer, _ = Trainer.objects.get_or_create(slug=slug, defaults={"name": slug, **fields})
+    trainer.groups.add(*(Group.objects.get_or_create(name=group)[0] for group in groups))
+    return trainer
+
+
+def make_source(trainer: Trainer | None = None, **fields: Any) -> Source:
+    """A source that was synced a moment ago."""
+    defaults = {"root": f"/logs/{next(_number)}", "status": Source.Status.OK, "last_synced": now()}
+    return Source.objects.create(trainer=trainer or make_trainer(), **{**defaults, **fields})
+
+
+def make_run(source: Source | None = None, *, name: str = "", dataset: str = "", **fields: Any) -> Run:
+    """A run of an hour that ended just now; times follow ``started`` where it is given."""
+    source = source or Source.objects.first() or make_source()
+    name = name or f"run-{next(_number)}"
+    started = fields.pop("started", now() - timedelta(hours=1))
+    ended = (started + timedelta(hours=1)) if started else None
+    defaults: dict[str, Any] = {
+        "name": name,
+        "path": fields.pop("path", name.encode()[:200] + b"-%d" % next(_number)),
+        "status": "finished",
+        "started": started,
+        "last_event": ended,
+        "last_arrival": ended,
+        "modified": ended,
+    }
+    if dataset:
+        defaults["dataset"] = Dataset.objects.get_or_create(trainer=source.trainer, name=dataset)[0]
+    return Run.objects.create(source=source, **{**defaults, **fields})
+
+
+def make_file(run: Run, name: str = "", **fields: Any) -> LogFile:
+    """A log file of a run."""
+    path = f"{run.pk}/{name or f'events.out.tfevents.1700000000.host.{next(_number)}.0'}".encode()
+    return LogFile.objects.create(source=run.source, run=run, **{"path": path, "kind": "events", **fields})
+
+
+def make_points(
+    run: Run,
+    tag: str,
+    values: Sequence[float] | np.ndarray,
+    *,
+    steps: Sequence[int] | np.ndarray | None = None,
+    file: LogFile | None = None,
+    part: int = 0,
+    generation: int = 0,
+    wall: float = 1_700_000_000.0,
+) -> Series:
+    """Points of a tag in one part of a file: chunks, and a tail for the last few."""
+    file = file or run.log_files.first() or make_file(run)
+    y = np.asarray(values, dtype=None if isinstance(values, np.ndarray) else "<f8")
+    x = np.arange(len(y), dtype="<i8") if steps is None else np.asarray(steps, dtype="<i8")
+    walls = wall + np.arange(len(y), dtype="<f8")
+    series, _ = Series.objects.get_or_create(run=run, tag=Tag.objects.get_or_create(name=tag)[0])
+    where = {"series": series, "log_file": file, "generation": generation, "part": part}
+    for start in range(0, len(y), CHUNK_POINTS):
+        block = slice(start, start + CHUNK_POINTS)
+        facts = summarize(x[block], walls[block], y[block])
+        last = start + CHUNK_POINTS >= len(y) and facts.count <= 100
+        newest = last and not SeriesTail.objects.filter(series=series, log_file=file).exists()
+        (SeriesTail if newest else SeriesChunk).objects.create(
+            **where, start=start, data=pack(x[block], walls[block], y[block], raw=newest),
+            **{name: getattr(facts, name) for name in facts.__slots__},
+        )
+    Segment.objects.get_or_create(
+        log_file=file, generation=generation, part=part,
+        defaults={"run": run, "reason": "steps went back" if part else "start", "offset": 0,
+                  "first_step": int(x[0]), "last_step": int(x[-1]),
+                  "first_wall": float(walls[0]), "last_wall": float(walls[-1])},
+    )
+    return _summed(series, x, walls, y)
+
+
+def _summed(series: Series, x: np.ndarray, walls: np.ndarray, y: np.ndarray) -> Series:
+    facts = summarize(x, walls, y)
+    finite = [v for v in (series.minimum, facts.minimum) if v is not None]
+    highs = [v for v in (series.maximum, facts.maximum) if v is not None]
+    series.count += facts.count
+    series.first_step = facts.first_step if series.first_step is None else min(series.first_step, facts.first_step)
+    series.last_step, series.last, series.last_wall = facts.last_step, facts.last, facts.last_wall
+    series.minimum, series.maximum = min(finite, default=None), max(highs, default=None)
+    series.nonfinite += facts.nonfinite
+    series.save()
+    return series
+
+
+def at(seconds: float) -> datetime:
+    """An aware time from Unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC)
