@@ -61,3 +61,42 @@ def find_headers(data: np.ndarray, most: int) -> np.ndarray:
     crc = (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(MASK_DELTA)
     stored = np.ndarray((count,), "<u4", data, 8, (1,))
     return at[stored[at] == crc]
+
+
+#: CRC of anything followed by its own CRC.
+RESIDUE = google_crc32c.value(bytes(4))
+
+
+def _joint() -> int:
+    """The u32 that, behind 8 zero bytes, takes a CRC at RESIDUE back to that of nothing."""
+    table = [google_crc32c.extend(ALL, bytes([byte])) ^ ALL for byte in range(256)]
+    by_top = {entry >> 24: byte for byte, entry in enumerate(table)}
+    wanted = ALL
+    for _ in range(4):
+        byte = by_top[wanted >> 24]
+        wanted = (wanted ^ table[byte]) << 8 & ALL | byte
+    return wanted ^ google_crc32c.extend(RESIDUE, bytes(8)) ^ ALL
+
+
+_JOINT = _joint()
+
+
+def all_good(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> bool:
+    """Whether every payload CRC of neighbouring records is right, in one CRC over them all.
+
+    ``data`` (uint8) begins at ``starts[0]`` and ends at ``ends[-1]``; positions count from
+    there.  In a copy each header is replaced by bytes that take the CRC from what it is
+    behind a good record to what it is at the start, and each masked CRC by the CRC itself.
+    So a good record leaves the running CRC as it was.  One wrong record always shows;
+    several would have to cancel out, with a chance of 2**-32 as in any CRC.  Ten times
+    cheaper than a call for each record.
+    """
+    copy = data.copy()
+    words = np.ndarray((len(copy) - 3,), "<u4", copy, 0, (1,))
+    at = ends - 4
+    crcs = words[at]
+    crcs -= np.uint32(MASK_DELTA)
+    words[at] = crcs >> np.uint32(17) | crcs << np.uint32(15)
+    np.ndarray((len(copy) - 7,), "<u8", copy, 0, (1,))[starts] = 0
+    words[starts + 8] = _JOINT
+    return bool(google_crc32c.extend(RESIDUE, copy) == RESIDUE)

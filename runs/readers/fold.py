@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from runs.readers.records import Block, Part, Points
+from runs.readers.records import Blob, Block, Part, Points
 from runs.readers.tfstate import WINDOW, State
 
 #: A file whose steps run backwards would be cut at each record: further on nothing is cut.
@@ -89,8 +89,8 @@ class Fold:
         self.block = block
         self.pieces: dict[int, list[Piece]] = {}
         self.rows: dict[int, list[tuple[int, int, float, str, bytes]]] = {}
-        self.sessions: list[tuple[int, int]] = []
-        self.last_summary = -1
+        self.sessions: list[int] = []
+        self.first = self.last = self.first_good = -1
 
     def row(self, tag: int, offset: int, step: int, wall: float, dtype: str, raw: bytes) -> None:
         """One point, by its bits."""
@@ -100,10 +100,28 @@ class Fold:
         self.pieces.setdefault(tag, []).append(piece)
 
     def session(self, offset: int) -> None:
-        """SessionLog.START: a part, unless nothing has been said since the last began."""
-        self.sessions.append((offset, self.last_summary))
+        """SessionLog.START: a part, unless nothing was said since the last one began."""
+        self.sessions.append(offset)
+
+    def good(self, offset: int, count: int = 1) -> None:
+        """``count`` good records, the first of them at ``offset``."""
+        self.block.records += count
+        if self.first_good < 0 or offset < self.first_good:
+            self.first_good = offset
+
+    def clock(self, offset: int, wall: float) -> None:
+        """A record's wall time, in any order of calls; NaN tells no time."""
+        if wall != wall:
+            return
+        if self.first < 0 or offset < self.first:
+            self.first, self.block.first_wall = offset, wall
+        if offset >= self.last:
+            self.last, self.block.last_wall = offset, wall
 
     def finish(self) -> None:
+        if not self.state.started and self.first_good >= 0:
+            self.state.started = True
+            self.block.parts.append(Part(0, "start", self.first_good))
         for tag, rows in self.rows.items():
             self.pieces.setdefault(tag, [])[:0] = _row_pieces(rows)
         columns = {tag: self._column(tag, pieces) for tag, pieces in self.pieces.items()}
@@ -114,10 +132,17 @@ class Fold:
         first = self.state.part
         self.block.texts = [_in_part(one, first, cuts) for one in self.block.texts]
         self.block.blobs = [_in_part(one, first, cuts) for one in self.block.blobs]
+        self.block.damages.sort(key=lambda damage: damage.offset)
         self.state.part += len(cuts)
-        begin = cuts[-1] if cuts else -1
-        self.state.summaries = self.last_summary >= begin if cuts else (
-            self.state.summaries or self.last_summary >= 0)
+        self.state.summaries = self._said(columns, cuts[-1]) if cuts else (
+            self.state.summaries or self._said(columns, 0))
+
+    def _said(self, columns: dict[int, Column], start: int, stop: int = _NOTHING) -> bool:
+        """Whether a summary stands between two offsets of this block."""
+        others = (one.offset for one in (*self.block.texts, *self.block.blobs)
+                  if not isinstance(one, Blob) or one.plugin != "graphs")
+        return any(start <= offset < stop for offset in others) or any(
+            column.place(start) < column.place(stop) for column in columns.values())
 
     def _column(self, tag: int, pieces: list[Piece]) -> Column:
         pieces = _in_order(pieces)
@@ -143,10 +168,10 @@ class Fold:
         for column in falling.values():
             column.find_next()
         cuts: list[int] = []
-        sessions = list(self.sessions)
+        sessions = self.sessions
         while self.state.part + len(cuts) < MAX_PARTS - 1:
-            since = cuts[-1] if cuts else (-1 if self.state.summaries else 0)
-            while sessions and (sessions[0][1] < since or cuts and sessions[0][0] <= cuts[-1]):
+            since, always = (cuts[-1], False) if cuts else (0, self.state.summaries)
+            while sessions and not always and not self._said(columns, since, sessions[0]):
                 sessions.pop(0)
             part = self._next_part(falling, sessions, self.state.part + len(cuts) + 1)
             if part is None:
@@ -156,12 +181,12 @@ class Fold:
             for tag, column in list(falling.items()):
                 column.cut = column.place(part.offset)
                 column.find_next()
-                if column.next < 0:
+                if not len(column.falls) or column.falls[-1] <= column.cut:
                     del falling[tag]
         return cuts
 
     def _next_part(
-        self, falling: dict[int, Column], sessions: list[tuple[int, int]], number: int
+        self, falling: dict[int, Column], sessions: list[int], number: int
     ) -> Part | None:
         """The part that begins first: by a session's start or by a step that went back."""
         offsets = [
@@ -169,8 +194,8 @@ class Fold:
             for tag, column in falling.items()
             if column.next >= 0
         ]
-        if sessions and (not offsets or sessions[0][0] < min(offsets)[0]):
-            return Part(number, "session", sessions[0][0])
+        if sessions and (not offsets or sessions[0] < min(offsets)[0]):
+            return Part(number, "session", sessions[0])
         if not offsets:
             return None
         offset, tag = min(offsets)

@@ -17,23 +17,28 @@ same whatever the limits and resume points.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 
-from runs.readers import crc, hparams, resync, tensor, wire
+import numpy as np
+
+from runs.readers import crc, resync, wire
+from runs.readers.columns import Composite, Surprise, bad_records, gather
+from runs.readers.events import Keeper
 from runs.readers.fold import Fold
-from runs.readers.records import BLOCK_BYTES, Blob, Block, Damage, Part, Text, TooMuch
+from runs.readers.peek import Peek, peek
+from runs.readers.records import BLOCK_BYTES, Block, Damage
 from runs.readers.source import Source
+from runs.readers.templates import HISTORY, Learned
 from runs.readers.tfstate import State
 
 __all__ = ["MAX_TAGS", "Peek", "State", "peek", "read"]
 
 MAX_TAGS = 100_000
-TEXT_BYTES = 64 * 1024
-#: Records up to this size are parsed whole, larger ones by their outline.
-WHOLE_BYTES = BLOCK_BYTES
+#: A stretch of records taken one by one before the next look for a period.
+SHORTEST, LONGEST = 64, 65536
+#: Fewer periods are not worth a matrix.
+PERIODS = 16
 _SIZE = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
-_KINDS = {"images": "image", "histograms": "histogram", "audio": "audio"}
 
 
 def read(
@@ -49,42 +54,54 @@ def read(
     ``plugins`` is tag -> plugin as other files of the run say; this file's own word goes
     first.  ``state`` is left as it was.  Raises TooMuch beyond ``max_tags`` tags.
     """
-    reading = _Reading(fd, state, plugins or {}, max_tags)
-    reading.run(limit)
-    reading.fold.finish()
-    return reading.block
+    try:
+        return _Reading(fd, state, plugins or {}, max_tags).run(limit)
+    except Surprise:
+        return _Reading(fd, state, plugins or {}, max_tags, learns=False).run(limit)
 
 
 class _Reading:
-    """One call of ``read``."""
+    """One call of ``read``.  ``data`` is what lies before the limit, from ``base`` on."""
 
     def __init__(
-        self, fd: int, state: State | None, plugins: dict[str, str], max_tags: int
+        self, fd: int, state: State | None, plugins: dict[str, str], max_tags: int,
+        learns: bool = True,
     ) -> None:
         self.source = Source(fd)
         self.state = state.copy() if state else State()
         self.block = Block(self.state)
         self.fold = Fold(self.state, self.block)
-        self.plugins = plugins
-        self.max_tags = max_tags
+        learned = self.state.cache
+        if not learns or not isinstance(learned, Learned) or not learned.fits(
+                plugins, len(self.state.tags)):
+            learned = Learned(plugins, learns=learns)
+        self.learned = self.state.cache = learned
+        self.keeper = Keeper(self.fold, learned, max_tags)
+        self.known: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def run(self, limit: int) -> None:
+    def run(self, limit: int) -> Block:
         state, source = self.state, self.source
-        begin = state.offset
-        stop = min(begin + limit, source.size)
+        self.base = state.offset
+        self.stop = max(self.base, min(self.base + limit, source.size))
+        self.data = source.bytes(self.base, self.stop - self.base)
+        self.bytes = np.frombuffer(self.data, np.uint8)
         going = True
-        while going:
-            going = self.recover(stop) if state.lost_from >= 0 else self.records(begin, stop)
-            going = going and state.offset < stop
-        self.block.at_end = self.block.at_end or state.offset >= source.size
-        self.block.bytes_read = state.offset - begin
+        while going and state.offset < self.stop and not self.block.at_end:
+            going = self._recover() if state.lost_from >= 0 else self._records()
+        if self.known:
+            starts, numbers = map(np.concatenate, zip(*self.known))
+            gather(self.bytes, starts, numbers, self.learned.templates, self.base, self.fold)
+        self.fold.finish()
+        self.learned.tags = len(state.tags)
+        self.block.at_end |= state.offset >= source.size
+        self.block.bytes_read = state.offset - self.base
         if state.lost_from >= 0:
-            waiting = state.offset if self.block.at_end else source.size
-            self.block.pending = self._lost(waiting)
+            self.block.pending = self._lost(state.offset)
+        return self.block
 
-    def recover(self, stop: int) -> bool:
+    def _recover(self) -> bool:
         """Search the next record; whether it was found."""
-        found = resync.search(self.source, self.state, stop)
+        found = resync.search(self.source, self.state, self.stop)
         if found == "found":
             self.block.damages.append(self._lost(self.state.offset))
             self.state.lost_from = -1
@@ -96,31 +113,124 @@ class _Reading:
         start = self.state.lost_from
         return Damage(start, until - start, self.state.lost_kind)
 
-    def records(self, begin: int, stop: int) -> bool:
-        """Take the records that lie before ``stop``; whether there may be more there."""
-        state = self.state
-        base, data = state.offset, self.source.bytes(state.offset, stop - state.offset)
-        while (at := state.offset - base) < len(data):
-            size = self._frame(data, at)
-            if size < 0:
-                return state.lost_from >= 0
-            if at + size > len(data):
-                if state.offset == begin and begin + size <= self.source.size:
-                    self._record(begin, self.source.bytes(begin, size))
-                else:
-                    self.block.at_end = state.offset + size > self.source.size
-                return False
-            if not self._record(state.offset, data[at : at + size]):
-                return False
+    def _records(self) -> bool:
+        """Take records up to a bad header; whether to go on behind it."""
+        count = SHORTEST
+        while self.state.offset < self.stop and not self.block.at_end:
+            if self._periods():
+                count = SHORTEST
+            elif not self._stretch(count):
+                return self.state.lost_from >= 0
+            else:
+                count = min(4 * count, LONGEST)
         return True
 
-    def _frame(self, data: bytes, at: int) -> int:
-        """The size of the record at ``at``, -1 where none begins; data may end in it."""
-        source, offset = self.source, self.state.offset
+    def _periods(self) -> bool:
+        """Take records as whole periods, if the last ones repeat; whether any was taken."""
+        numbers = self.learned.period()
+        if not numbers:
+            return False
+        composites = self.learned.composites
+        one = composites.get(numbers)
+        if not isinstance(one, Composite):
+            if len(composites) > 64:
+                composites.clear()
+            one = Composite([self.learned.templates[number] for number in numbers])
+            composites[numbers] = one
+        at = self.state.offset - self.base
+        rows = one.repeats(self.bytes, at)
+        if not rows:
+            return False
+        starts, ends = one.positions(at, rows)
+        bad = bad_records(self.bytes, starts, ends)
+        self.state.offset += rows * one.size
+        if rows < PERIODS or len(bad):
+            self._found(starts, ends, np.tile(numbers, rows), bad)
+        else:
+            self.fold.good(self.base + at, len(starts))
+            one.fold(self.bytes, at, rows, self.base, self.fold)
+        return True
+
+    def _stretch(self, count: int) -> bool:
+        """Take up to ``count`` records one by one; false where no more can be taken."""
+        starts: list[int] = []
+        numbers: list[int] = []
+        history: list[int] = []
+        at, going = self.state.offset - self.base, True
+        while going and at < len(self.data) and len(starts) < count:
+            at = self.learned.walk(self.data, at, count, starts, numbers)
+            history += numbers[len(history) :]
+            self.state.offset = self.base + at
+            if at < len(self.data) and len(starts) < count:
+                number = self._unknown(at)
+                going = number is not None
+                if number is not None:
+                    starts.append(at)
+                    numbers.append(-1)
+                    history.append(number)
+                    at = self.state.offset - self.base
+        if starts:
+            self._stretched(starts, numbers, history, at)
+        return going
+
+    def _unknown(self, at: int) -> int | None:
+        """Take the record at ``at``, which no template knows; as ``_record`` returns."""
+        size = self._header(at)
+        number = self._record(self.base + at, self.data[at : at + size]) if size else None
+        if number is not None:
+            self.state.offset += size
+        return number
+
+    def _stretched(
+        self, starts: list[int], numbers: list[int], history: list[int], end: int
+    ) -> None:
+        """Check a stretch's CRCs and remember which templates came."""
+        begins = np.array(starts, np.int64)
+        ends = np.append(begins[1:], end)
+        self._found(begins, ends, np.array(numbers, np.int64),
+                    bad_records(self.bytes, begins, ends))
+        past = self.learned.history
+        past += history
+        if len(past) > 2 * HISTORY:
+            del past[:-HISTORY]
+
+    def _found(
+        self, starts: np.ndarray, ends: np.ndarray, numbers: np.ndarray, bad: np.ndarray
+    ) -> None:
+        """Keep known records for ``gather``; ``numbers`` is -1 where one is kept already."""
+        keep = numbers >= 0
+        for place in bad[keep[bad]].tolist():
+            offset, end = self.base + int(starts[place]), self.base + int(ends[place])
+            keep[place] = False
+            if resync.torn(self.source, end):
+                self.state.offset, self.block.at_end = offset, True
+                keep[place:] = False
+                break
+            self.block.damages.append(Damage(offset, end - offset, "payload crc"))
+        if keep.any():
+            self.known.append((starts[keep], numbers[keep]))
+            self.fold.good(self.base + int(starts[keep][0]), int(keep.sum()))
+
+    def _header(self, at: int) -> int:
+        """The size of the record at ``at``; 0 where none lies whole in ``data``."""
+        size = self._frame(at)
+        if size < 0:
+            return 0
+        if at + size > len(self.data):
+            if at == 0 and self.base + size <= self.source.size:
+                self._beyond_limit(size)
+            else:
+                self.block.at_end = self.base + at + size > self.source.size
+            return 0
+        return size
+
+    def _frame(self, at: int) -> int:
+        """The size of the record at ``at``, -1 where none begins."""
+        state, source, offset = self.state, self.source, self.base + at
         if offset + 12 > source.size:
             self.block.at_end = True
             return -1
-        head = data[at : at + 12]
+        head = self.data[at : at + 12]
         if len(head) < 12:
             head = source.bytes(offset, 12)
         (length,) = _SIZE.unpack_from(head)
@@ -129,148 +239,29 @@ class _Reading:
         if head[11] == 0 and source.zeros_from(offset + 12):
             self.block.at_end = True
             return -1
-        self.state.lost_from = offset
-        self.state.lost_kind = "too large" if head == crc.header(length) else "length crc"
-        self.state.offset += 1
+        state.lost_from, state.offset = offset, offset + 1
+        state.lost_kind = "too large" if head == crc.header(length) else "length crc"
         return -1
 
-    def _record(self, offset: int, record: bytes) -> bool:
-        """One framed record; whether to go on behind it."""
-        payload, size = record[12:-4], len(record)
-        if crc.masked(payload) != _CRC.unpack_from(record, size - 4)[0]:
+    def _beyond_limit(self, size: int) -> None:
+        """Take the one record, at ``base``, that is longer than the limit."""
+        if self._record(self.base, self.source.bytes(self.base, size)) is not None:
+            self.state.offset = self.base + size
+
+    def _record(self, offset: int, record: bytes) -> int | None:
+        """Take one framed record.
+
+        Returns its template's number, -1 where it has none, None where it must be waited for.
+        """
+        size = len(record)
+        if crc.masked(record[12:-4]) != _CRC.unpack_from(record, size - 4)[0]:
             if resync.torn(self.source, offset + size):
                 self.block.at_end = True
-                return False
+                return None
             self.block.damages.append(Damage(offset, size, "payload crc"))
-        else:
-            try:
-                self._event(wire.event(payload), payload, offset, size)
-            except wire.NotAnEvent as error:
-                self.block.damages.append(Damage(offset, size, "not a record", str(error)))
-        self.state.offset = offset + size
-        return True
-
-    def _event(self, event: wire.Event, payload: bytes, offset: int, size: int) -> None:
-        """Keep what an event says.  All of it is parsed before the first word is kept."""
-        numbers = [self._number(value, payload) for value in event.values]
-        self._begin(offset, event.wall)
-        if event.what == "session":
-            if wire.session_status(payload, event.start, event.stop) == 1:
-                self.fold.session(offset)
-        elif event.what in ("graph", "meta graph", "run metadata"):
-            named = event.what == "run metadata"
-            tag = wire.first_string(payload, event.start, event.stop) if named else ""
-            self.block.blobs.append(
-                Blob(tag, self.state.part, event.step, event.wall, event.what, "graphs",
-                     offset, size))
-        for value, number in zip(event.values, numbers):
-            if value.plugin == "hparams":
-                self._hparams(value, offset, size)
-            elif value.form:
-                self._value(value, number, event, payload, offset, size)
-        if event.values:
-            self.fold.last_summary = offset
-
-    def _begin(self, offset: int, wall: float) -> None:
-        """Count a good record; the file's first begins part 0."""
-        if not self.state.started:
-            self.state.started = True
-            self.block.parts.append(Part(0, "start", offset))
-        self.block.records += 1
-        if wall == wall:
-            if self.block.first_wall is None:
-                self.block.first_wall = wall
-            self.block.last_wall = wall
-
-    def _number(self, value: wire.Value, payload: bytes) -> tensor.Number | None:
-        """The scalar in a value; None where it holds something else."""
-        if value.plugin is not None and value.tag not in self.state.plugins:
-            self.state.plugins[value.tag] = value.plugin
-        if value.form == "simple":
-            return tensor.Number("<f4", payload[value.start : value.stop], value.start)
-        plugin = self._plugin(value.tag)
-        if value.form != "tensor" or plugin not in ("", "scalars"):
-            return None
-        return tensor.number(
-            payload, value.start, value.stop, one_element=plugin == "scalars")
-
-    def _plugin(self, tag: str) -> str:
-        return self.state.plugins.get(tag) or self.plugins.get(tag, "")
-
-    def _tag(self, tag: str) -> int:
-        """The tag's number; TooMuch where there are too many."""
-        tags = self.state.tags
-        if tag not in tags and len(tags) >= self.max_tags:
-            raise TooMuch(f"more than {self.max_tags:,} tags in one event file (max_tags)")
-        return tags.setdefault(tag, len(tags))
-
-    def _value(
-        self, value: wire.Value, number: tensor.Number | None, event: wire.Event,
-        payload: bytes, offset: int, size: int,
-    ) -> None:
-        tag = self._tag(value.tag)
-        if number:
-            self.fold.row(tag, offset, event.step, event.wall, number.dtype, number.raw)
-            return
-        plugin = self._plugin(value.tag)
-        part = self.state.part
-        if value.form == "tensor" and plugin == "text":
-            said = tensor.strings(payload, value.start, value.stop, TEXT_BYTES)
-            if said:
-                self.block.texts.append(Text(
-                    value.tag, part, event.step, event.wall, said[0], offset, said[1]))
-                return
-        kind = value.form if value.form != "tensor" else _KINDS.get(plugin, "tensor")
-        self.block.blobs.append(
-            Blob(value.tag, part, event.step, event.wall, kind, plugin, offset, size))
-
-    def _hparams(self, value: wire.Value, offset: int, size: int) -> None:
+            return -1
         try:
-            self.block.hparams += hparams.parse(value.content)
+            return self.keeper.keep(record, offset)
         except wire.NotAnEvent as error:
-            self.block.damages.append(
-                Damage(offset, size, "not a record", f"hparams: {error}"))
-
-
-@dataclass(frozen=True, slots=True)
-class Peek:
-    """What the first records of a file say, for the directory scan.
-
-    ``tags`` are the first few, in order; ``plugins`` is tag -> plugin, to hand to ``read``
-    for the other files of the run.  ``is_event_file``: it begins with a valid record header.
-    """
-
-    is_event_file: bool = False
-    first_wall: float | None = None
-    tags: list[str] = field(default_factory=list)
-    plugins: dict[str, str] = field(default_factory=dict)
-    has_hparams: bool = False
-
-
-def peek(fd: int, max_bytes: int = 65536, max_tags: int = 16) -> Peek:
-    """Look at the records that lie whole in the first ``max_bytes``; never raises for them."""
-    found = Peek()
-    source = Source(fd)
-    data = source.bytes(0, min(max_bytes, source.size))
-    at, hparams_seen, first_wall, event_file = 0, False, None, False
-    while at + 12 <= len(data) and len(found.tags) < max_tags:
-        (length,) = _SIZE.unpack_from(data, at)
-        if data[at : at + 12] != crc.header(length):
-            break
-        event_file = True
-        if at + 16 + length > len(data):
-            break
-        try:
-            event = wire.event(data[at + 12 : at + 12 + length])
-        except wire.NotAnEvent:
-            event = wire.Event(wall=float("nan"))
-        if first_wall is None and event.wall == event.wall:
-            first_wall = event.wall
-        for value in event.values:
-            hparams_seen |= value.tag.startswith("_hparams_/") or value.plugin == "hparams"
-            if value.tag not in found.tags:
-                found.tags.append(value.tag)
-            if value.plugin is not None:
-                found.plugins.setdefault(value.tag, value.plugin)
-        at += 16 + length
-    return Peek(event_file, first_wall, found.tags[:max_tags], found.plugins, hparams_seen)
+            self.block.damages.append(Damage(offset, size, "not a record", str(error)))
+            return -1
