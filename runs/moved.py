@@ -6,11 +6,13 @@ its first bytes and those before the offset have the hashes of what was read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runs import identity
-from runs.models import LogFile, Run, Source
+from runs.models import LogFile, Run, Series, Source
+from runs.points import forget_file, recount
 from runs.readers import confined
 from runs.readers.found import FoundLog, FoundRun
 
@@ -58,6 +60,24 @@ def find_moves(
                 del waiting[path]
                 break
     return moves
+
+
+def take_away(files: Iterable[KnownFile], vanished: set[int]) -> None:
+    """Take files from the runs that they were counted with: a later scan judged them otherwise.
+
+    Their points are read again where they belong now.  A run that has ``vanished`` and is left
+    without files goes.
+    """
+    for file in files:
+        forget_file(file.id, file.run_id)
+        LogFile.objects.filter(pk=file.id).delete()
+    for run_id in {file.run_id for file in files}:
+        if run_id in vanished and not LogFile.objects.filter(run_id=run_id).exists():
+            Run.objects.filter(pk=run_id).delete()
+            continue
+        points = recount(run_id)
+        Series.objects.filter(run_id=run_id, count=0, chunks=None, tails=None).delete()
+        Run.objects.filter(pk=run_id).update(point_count=points)
 
 
 def _pairs(source: Source, held: list[LogFile], logs: tuple[FoundLog, ...]) -> list[tuple[LogFile, FoundLog]] | None:

@@ -247,6 +247,11 @@ def recount(run_id: int) -> int:
     return int(points)
 
 
+def forget_file(log_file_id: int, run_id: int) -> None:
+    """Delete all points of a file."""
+    forget_generations(log_file_id, run_id, 2**31 - 1)
+
+
 def forget_generations(log_file_id: int, run_id: int, older_than: int) -> None:
     """Delete the points of generations of a file that were replaced long ago."""
     with connection.cursor() as cursor:

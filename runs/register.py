@@ -15,7 +15,7 @@ from django.db import transaction
 
 from runs.lease import Lease
 from runs.models import Dataset, LogFile, Run, Source
-from runs.moved import Moves, find_moves
+from runs.moved import Moves, find_moves, take_away
 from runs.plain import plain
 from runs.readers.found import Found, FoundLog, FoundRun
 from runs.readers.tree import Tree
@@ -40,6 +40,10 @@ class KnownFile(NamedTuple):
     size: int
     mtime_ns: int
     missing: bool
+
+    def belongs_to(self, run_id: int | None, log: FoundLog) -> bool:
+        """Whether it is still a file of this run, under the same prefix."""
+        return self.run_id == run_id and self.prefix == plain(log.prefix)
 
     def is_as(self, log: FoundLog) -> bool:
         """Whether the file looks just as when it was read: it need not be opened."""
@@ -91,6 +95,7 @@ class Plan:
     unchanged: int = 0
     vanished: list[KnownRun] = field(default_factory=list)
     moves: Moves = field(default_factory=Moves)
+    rehomed: list[KnownFile] = field(default_factory=list)
     to_read: dict[int, FoundRun] = field(default_factory=dict)
 
     @property
@@ -106,6 +111,7 @@ class Plan:
             self.moves.carry_out({one.path: plain(one.name) for one in (c.found for c in self.changed)})
             Run.objects.filter(pk__in=[run.id for run in self.vanished]).update(files_missing=True)
             LogFile.objects.filter(run_id__in=[run.id for run in self.vanished]).update(missing=True)
+            take_away(self.rehomed, {run.id for run in self.vanished})
         for batch in _batches(self.new):
             report()
             with transaction.atomic():
@@ -155,12 +161,20 @@ def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> 
     unknown = [one for path, one in present.items() if path not in runs]
     plan.moves = find_moves(source, gone, unknown, files)
     moved_to = plan.moves.by_path
+    renamed = plan.moves.renamed
+    owners = {renamed.get(path, path): file for held in files.values() for path, file in held.items()}
     for path, one in present.items():
         known = runs.get(path) or moved_to.get(path)
+        run_id = known.id if known else None
+        plan.rehomed += [
+            owner for log in one.log_files
+            if (owner := owners.get(log.path)) is not None and not owner.belongs_to(run_id, log)
+        ]
         if known is None:
             plan.new.append(one)
             continue
-        change = _difference(known, one, files.get(known.id, {}), plan.moves.renamed, tree, full=full)
+        mine = {renamed.get(path, path): file for path, file in files.get(known.id, {}).items()}
+        change = _difference(known, one, mine, tree, full=full)
         if change is None:
             plan.unchanged += 1
         else:
@@ -171,19 +185,18 @@ def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> 
 
 
 def _difference(
-    known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], renamed: dict[bytes, bytes], tree: Tree,
-    *, full: bool,
+    known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], tree: Tree, *, full: bool
 ) -> Change | None:
-    by_path = {renamed.get(path, path): file for path, file in files.items()}
+    """What differs between a known run and what was found of it; None where nothing does."""
     there = {log.path for log in found.log_files}
     changed, new = [], []
     for log in found.log_files:
-        file = by_path.get(log.path)
-        if file is None:
+        file = files.get(log.path)
+        if file is None or not file.belongs_to(known.id, log):
             new.append(log)
         elif full or file.missing or not file.is_as(log):
             changed.append(log)
-    gone = [file.id for path, file in by_path.items() if path not in there and not file.missing and tree.saw(path)]
+    gone = [file.id for path, file in files.items() if path not in there and not file.missing and tree.saw(path)]
     facts = _facts(found)
     differs = (
         any(getattr(known, name) != value for name, value in facts.items())

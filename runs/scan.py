@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ from runs.register import Plan, compare
 from runs.share import ingest_all
 
 PROBLEMS_KEPT = 100
+#: What a peek into an event file looks at.
+PEEKED_BYTES = 65536
 #: An undecided directory inside a run becomes a run of its own after this time without data.
 UNDECIDED_FOR = timedelta(hours=1)
 
@@ -186,7 +189,9 @@ class _Sync:
                 if path.endswith(naming.JOB_LOG_SUFFIX):
                     return beside.peek_job_log(jsonl.peek(fd))
                 seen = tfevents.peek(fd)
-                return Peeked(tags=tuple(seen.tags), settled=bool(seen.tags))
+                # one tag may yet be followed by a foreign one
+                settled = len(seen.tags) > 1 or os.fstat(fd).st_size > PEEKED_BYTES
+                return Peeked(tags=tuple(seen.tags), settled=settled)
         except OSError:
             return None
 

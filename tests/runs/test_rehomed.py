@@ -1,0 +1,58 @@
+"""A file whose run is judged otherwise by a later scan is read where it belongs now."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tensorboardX import SummaryWriter
+
+from runs.models import LogFile, Run, Series
+from runs.scan import Options, Synced
+from runs.sources import register
+from runs.sync import sync
+
+pytestmark = pytest.mark.django_db
+
+
+def write(folder: Path, tag: str, count: int = 3) -> None:
+    with SummaryWriter(str(folder)) as writer:
+        for step in range(count):
+            writer.add_scalar(tag, step * 0.5, step)
+
+
+def names() -> list[tuple[str, int]]:
+    return sorted(Run.objects.values_list("name", "point_count"))
+
+
+def synced(root: Path) -> Synced:
+    outcome = sync(register(f"t={root}").pk, Options(), isolate="here")
+    assert isinstance(outcome, Synced), outcome
+    return outcome
+
+
+def test_a_train_folder_that_gets_a_sibling_becomes_a_run_with_its_own_tags(tmp_path):
+    write(tmp_path / "exp" / "train", "loss")
+    synced(tmp_path)
+    assert list(Series.objects.values_list("tag__name", flat=True)) == ["train/loss"]
+    write(tmp_path / "exp" / "other", "loss", 5)
+    synced(tmp_path)
+    assert names() == [("other", 5), ("train", 3)]
+    assert set(Series.objects.values_list("tag__name", flat=True)) == {"loss"}
+
+
+def test_a_run_that_turns_out_to_be_a_part_is_counted_once(tmp_path):
+    write(tmp_path / "run", "acc")
+    write(tmp_path / "run" / "loss_a", "loss")
+    child = next((tmp_path / "run" / "loss_a").iterdir())
+    content = child.read_bytes()
+    child.write_bytes(content[:40])
+    os.utime(child, (time.time() - 7200,) * 2)
+    synced(tmp_path)
+    assert {path for path, in Run.objects.values_list("name")} == {"run", "loss_a"}
+    child.write_bytes(content)
+    synced(tmp_path)
+    assert names() == [("run", 6)]
+    assert LogFile.objects.count() == 2
