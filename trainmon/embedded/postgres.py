@@ -85,7 +85,7 @@ class Postgres:
 
     def command(self) -> list[str]:
         """The server's command line: all settings stand there, so an upgrade of trainmon changes them."""
-        settings = TUNING | {"unix_socket_directories": f'"{self.places.sockets}"', "port": str(POSTGRES_PORT)}
+        settings = TUNING | {"unix_socket_directories": _quoted(self.places.sockets), "port": str(POSTGRES_PORT)}
         settings |= self.options
         program = str(binaries.postgres_bin() / "postgres")
         return [program, "-D", str(self.places.data), *(f"--{name}={value}" for name, value in settings.items())]
@@ -213,6 +213,11 @@ def make_private(folder: Path, who: Identity) -> None:
         folder.chmod(0o700)
 
 
+def _quoted(folder: Path) -> str:
+    """A folder as PostgreSQL's lists of folders take it, whatever its name holds."""
+    return '"' + str(folder).replace('"', '""') + '"'
+
+
 def _works_in(process: psutil.Process, data: str) -> bool:
     """Whether a process is one of this data directory's (it is PostgreSQL's working directory)."""
     try:
@@ -225,6 +230,8 @@ def _is_stranger(pid: int, data: str) -> bool:
     """Whether a living process is certainly not a PostgreSQL of this data directory."""
     try:
         process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # PostgreSQL's kill(pid, 0) would find it alive
+            return True
         return not process.name().startswith("postgres") or process.cwd() != data
     except psutil.Error:  # gone, or not ours to look at: let PostgreSQL judge
         return False

@@ -21,6 +21,7 @@ from trainmon.embedded.children import Database
 from trainmon.embedded.programs import ROOT, Programs
 from trainmon.embedded.supervisor import MARK, StopRequested, Supervisor
 
+DEFAULT_PORT = 8000
 TROUBLES = (
     binaries.NoBinary,
     identity.NobodyCanRun,
@@ -93,9 +94,9 @@ class Command(BaseCommand):
 
     def open_port(self) -> socket:
         """The port that was asked for, or near the default one the next that is free."""
-        wanted = self.port or "8000"
-        if not wanted.isdigit():
-            raise port.NoAddress(f"PORT={wanted} is not a number.")
+        wanted = self.port or str(DEFAULT_PORT)
+        if not wanted.isdigit() or int(wanted) > 65535:
+            raise port.NoAddress(f"PORT={wanted} is not a port: 1 to 65535.")
         try:
             return port.open_listener(self.host, int(wanted))
         except port.PortTaken as taken:

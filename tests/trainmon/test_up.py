@@ -1,0 +1,187 @@
+"""`make up`: one process that looks after the rest, survives what can be killed, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.trainmon.machine import as_user, ask, living, manage, spawn, wait_until
+from trainmon.embedded import port
+from trainmon.embedded.places import Places
+from trainmon.management.commands.up import Command
+
+UP = [sys.executable, "manage.py", "up"]
+
+
+@dataclass
+class Site:
+    """An `up` that runs."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+    output: Path
+
+    def said(self) -> str:
+        """What it has printed until now."""
+        return self.output.read_text()
+
+    @property
+    def address(self) -> str:
+        """Where it says that the site is."""
+        found = re.search(r"running at +(\S+)", self.said())
+        assert found, self.said()
+        return found[1]
+
+    def status(self) -> int:
+        """What the login page answers with; 0 for nothing."""
+        try:
+            return int(urllib.request.urlopen(self.address + "login/", timeout=20).status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def child(self, *words: str) -> psutil.Process | None:
+        """The supervisor's child whose command line holds these words."""
+        for process in psutil.Process(self.process.pid).children():
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:  # it has just been killed
+                continue
+            if all(word in line for word in words):
+                return process
+        return None
+
+
+def up(home: Path, output: Path, uid: int = 0, **env: str) -> Site:
+    """Start it and wait for its block."""
+    logs = home.parent / "logs"
+    logs.mkdir(exist_ok=True)
+    variables = {"PORT": "0", "LOGS": f"trainer={logs}"} | env
+    process = spawn(as_user(uid, UP) if uid else UP, home, output, **variables)
+    site = Site(process, home, output)
+    assert wait_until(lambda: "running at" in site.said() or process.poll() is not None, 60), site.said()
+    assert process.poll() is None, site.said()
+    return site
+
+
+@pytest.fixture(scope="module")
+def site(shared_home: Path) -> Iterator[Site]:
+    """One that the tests of this file share; each leaves it running."""
+    shared_home.parent.mkdir(exist_ok=True)
+    site = up(shared_home, shared_home.parent / "output", TRAINMON_ADMIN_USER="ada")
+    yield site
+    site.process.send_signal(signal.SIGINT)
+    assert site.process.wait(30) == 0, site.said()
+    assert not living(shared_home), living(shared_home)
+
+
+def test_the_site_answers_and_its_first_admin_is_shown(site):
+    assert site.status() == 200
+    assert "sign in as           ada" in site.said()
+    assert re.search(r"password +[\w-]{16} +\(shown only now\)", site.said())
+
+
+def test_the_first_admin_is_an_admin(site):
+    query = (
+        "select u.is_superuser and u.is_staff and g.name = 'admin' from auth_user u "
+        "join auth_user_groups m on m.user_id = u.id join auth_group g on g.id = m.group_id where username = 'ada'"
+    )
+    assert ask(site.home, query).stdout == "said True\n"
+
+
+def test_a_second_up_says_who_runs_it(site):
+    second = manage(site.home, "up")
+    assert second.returncode == 1
+    assert f"pid {site.process.pid}, since 20" in second.stderr and site.address in second.stderr
+    assert site.status() == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("daphne",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",), ("postgres", "-D")],
+    ids=["site", "worker", "beat", "valkey", "postgres"],
+)
+def test_a_killed_child_comes_back(site, words):
+    before = site.child(*words)
+    assert before, site.said()
+    before.kill()
+    assert wait_until(lambda: (now := site.child(*words)) is not None and now.pid != before.pid)
+    assert wait_until(lambda: site.status() == 200), site.said()
+
+
+def test_what_a_child_left_behind_is_found_by_its_mark(site):
+    worker = site.child("celery", "worker")
+    assert worker and worker.environ()["TRAINMON_SUPERVISED"] == str(site.home)
+
+
+def test_a_taken_port_that_was_asked_for_is_an_error_that_offers_the_next(home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        done = manage(home, "up", PORT=str(number))
+    assert done.returncode == 1
+    assert f"Port {number} on 127.0.0.1 is taken by pid {os.getpid()}" in done.stderr
+    assert re.search(r"\d+ is free: make up PORT=\d+", done.stderr) and not Places(home).data.exists()
+
+
+def test_a_taken_default_port_gives_way_to_the_next_one(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        monkeypatch.setattr("trainmon.management.commands.up.DEFAULT_PORT", number)
+        command, said = Command(), []
+        command.host, command.port, command.say = "127.0.0.1", "", said.append
+        with command.open_port() as listener:
+            assert number < listener.getsockname()[1] < number + port.NEXT_PORTS
+    assert f"Port {number} on 127.0.0.1 is taken" in said[0]
+
+
+@pytest.mark.parametrize(("host", "number"), [("no.such.host.invalid", "0"), ("127.0.0.1", "99999"), ("", "http")])
+def test_an_impossible_address_is_said_clearly(home, host, number):
+    done = manage(home, "up", HOST=host, PORT=number)
+    assert done.returncode == 1 and "PORT=" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_killing_the_supervisor_leaves_nothing_and_the_next_up_works(home, tmp_path):
+    first = up(home, tmp_path / "1", TRAINMON_ADMIN_PASSWORD="correct horse battery")
+    assert "correct horse" not in first.said() and "from TRAINMON_ADMIN_PASSWORD" in first.said()
+    first.process.kill()
+    first.process.wait()
+    assert wait_until(lambda: not living(home), 15), living(home)
+    second = up(home, tmp_path / "2")
+    assert second.status() == 200 and "password" not in second.said()
+    assert manage(home, "down").returncode == 0
+    assert second.process.wait(30) == 0
+    assert not living(home), living(home)
+    assert "Nothing runs" in manage(home, "down").stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes users, which only root can")
+def test_an_ordinary_user_without_a_name_runs_it_all(home, tmp_path):
+    home.mkdir()
+    os.chown(home, 12345, 12345)
+    site = up(home, tmp_path / "out", uid=12345)
+    assert site.status() == 200
+    assert {process.uids().real for process in living(home)} == {12345}
+    site.process.send_signal(signal.SIGINT)
+    assert site.process.wait(30) == 0, site.said()
+    assert not living(home), living(home)
+
+
+def test_ctrl_c_during_the_start_leaves_nothing(home, tmp_path):
+    process = spawn(UP, home, tmp_path / "out", PORT="0")
+    assert wait_until(lambda: "migrations" in (tmp_path / "out").read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0, (tmp_path / "out").read_text()
+    assert not living(home), living(home)
