@@ -29,13 +29,18 @@ _PEM = re.compile(
     r".*?(-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+#: A password may hold "@", and even "/" where it is no port with a path behind it.
 _URL = re.compile(
     r"(://[^\s/?#:@\"'<>\\]{0,128}+):"
-    r"(?:[^\s/?#\"'<>\\]{1,256}|(?!\d{1,5}[/?#])[^\s\"'<>@]{1,100}+)@"
+    r"(?:(?!\d{1,5}[/?#])[^\s\"'<>@]{1,100}+@(?:[^\s/?#\"'<>\\@]{0,256}+@)*+"
+    r"|(?:[^\s/?#\"'<>\\@]{0,256}+@)++)"
 )
 _URL_TOKEN = re.compile(r"(://)([^\s/?#:@\"'<>\\*]{16,256}+)@")
+#: Not "bearer of" and "basic usage": a word in small letters is prose.
 _BEARER = re.compile(
-    r"(?<![A-Za-z])(bearer|basic)([ \t]{1,8}|%20)([A-Za-z0-9._~+/=\-]++)", re.IGNORECASE
+    r"(?<![A-Za-z0-9_])(bearer|basic)([ \t]{1,8}|%20)(?!(?:bearer|basic)\b)"
+    r"(?!(?-i:[a-z]{1,19})(?![A-Za-z0-9._~+/=\-]))([A-Za-z0-9._~+/=\-]++)(?!\*\*\*)",
+    re.IGNORECASE,
 )
 _PREFIXES = (
     "hf_", "api_org_", "rpa_", "r8_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
@@ -280,10 +285,9 @@ def _mask_user(found: re.Match[str]) -> str:
 
 
 def _mask_bearer(found: re.Match[str]) -> str:
-    """Not "bearer of" and "basic usage": a word in small letters is prose."""
     scheme, gap, said = found.groups()
-    if said.isalpha() and said.islower() and len(said) < 20:
-        return found[0]
+    if said[0] == "-" and found.string[max(0, found.start() - 1)] == "-":
+        return found[0]  # two flags: --bearer --next
     if scheme.lower() == "basic" and not _random(said) and not said.endswith("="):
         return found[0]
     return f"{scheme}{gap}{MASK}"
