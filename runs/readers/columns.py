@@ -15,17 +15,19 @@ from runs.readers import crc
 from runs.readers.fold import Fold, Piece
 from runs.readers.templates import STEP, STEP_KEY, WALL, Template
 
-#: Bytes of records whose CRCs are checked in one go: what a core's cache holds.
-CACHED = 256 * 1024
+#: Bytes of records whose CRCs are checked in one go: what a core's cache holds, and as
+#: columns of periods, which cost more a call but less a record if periods are short.
+CACHED, CACHED_ROWS = 256 * 1024, 1024 * 1024
+SHORT_PERIOD = 4096
 
 
 class Surprise(Exception):
     """A record looked like a template and is another: read the block without templates."""
 
 
-def bad_records(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def bad_records(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[int]:
     """Which of the neighbouring records from ``starts[0]`` to ``ends[-1]`` have a wrong CRC."""
-    bad = []
+    bad: list[int] = []
     marks = np.searchsorted(ends, np.arange(starts[0] + CACHED, ends[-1], CACHED)).tolist()
     first = 0
     for stop in [*marks, len(starts)]:
@@ -36,7 +38,7 @@ def bad_records(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.nd
         if not crc.all_good(some, starts[first:stop] - base, ends[first:stop] - base):
             bad += [at for at in range(first, stop) if not _good(data, starts[at], ends[at])]
         first = stop
-    return np.array(bad, np.int64)
+    return bad
 
 
 def _good(data: np.ndarray, start: int, end: int) -> bool:
@@ -97,6 +99,21 @@ class Composite:
         """Starts and ends of all records of ``rows`` periods from ``at`` on."""
         bases = (at + np.arange(rows) * self.size)[:, None]
         return (bases + self.starts).ravel(), (bases + self.ends).ravel()
+
+    def bad(self, data: np.ndarray, at: int, rows: int) -> list[int]:
+        """Which records of ``rows`` periods from ``at`` on have a wrong payload CRC."""
+        if self.size > SHORT_PERIOD:
+            return bad_records(data, *self.positions(at, rows))
+        matrix = data[at : at + rows * self.size].reshape(rows, self.size)
+        starts, ends = self.starts.tolist(), self.ends.tolist()
+        bad, step = [], CACHED_ROWS // self.size
+        for first in range(0, rows, step):
+            some = matrix[first : first + step]
+            if not crc.all_good_rows(some, starts, ends):
+                places = self.positions(at + first * self.size, len(some))
+                before = first * len(starts)
+                bad += [before + place for place in bad_records(data, *places)]
+        return bad
 
     def fold(self, data: np.ndarray, at: int, rows: int, base: int, fold: Fold) -> None:
         """Hand ``rows`` good periods to the fold; ``data`` begins at ``base`` in the file."""

@@ -94,9 +94,27 @@ def all_good(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> bool:
     copy = data.copy()
     words = np.ndarray((len(copy) - 3,), "<u4", copy, 0, (1,))
     at = ends - 4
-    crcs = words[at]
-    crcs -= np.uint32(MASK_DELTA)
-    words[at] = crcs >> np.uint32(17) | crcs << np.uint32(15)
+    words[at] = _unmasked(words[at])
     np.ndarray((len(copy) - 7,), "<u8", copy, 0, (1,))[starts] = 0
     words[starts + 8] = _JOINT
     return bool(google_crc32c.extend(RESIDUE, copy) == RESIDUE)
+
+
+def all_good_rows(rows: np.ndarray, starts: list[int], ends: list[int]) -> bool:
+    """``all_good`` for (count, size) uint8 rows that hold records at the same places."""
+    copy = rows.copy()
+    count, size = copy.shape
+    for start, end in zip(starts, ends):
+        crcs = np.ndarray((count,), "<u4", copy, end - 4, (size,))
+        crcs[:] = _unmasked(crcs)
+        np.ndarray((count,), "<u8", copy, start, (size,))[:] = 0
+        np.ndarray((count,), "<u4", copy, start + 8, (size,))[:] = _JOINT
+    return bool(google_crc32c.extend(RESIDUE, copy) == RESIDUE)
+
+
+def _unmasked(crcs: np.ndarray) -> np.ndarray:
+    crcs = crcs - np.uint32(MASK_DELTA)
+    turned = crcs >> np.uint32(17)
+    crcs <<= np.uint32(15)
+    turned |= crcs
+    return turned

@@ -18,12 +18,13 @@ class Keeper:
         self.fold, self.learned, self.max_tags = fold, learned, max_tags
         self.block, self.state = fold.block, fold.state
 
-    def keep(self, record: bytes, offset: int) -> int:
-        """Keep a record whose CRCs are right; its template's number where it has one, else -1.
+    def keep(self, payload: wire.Payload, offset: int, record: bytes = b"") -> int:
+        """Keep a payload whose CRC is right; its template's number where it has one, else -1.
 
-        Raises NotAnEvent, before anything of it is kept, and TooMuch.
+        ``record`` is the whole of it, to learn from.  Raises NotAnEvent, before anything of it
+        is kept, and TooMuch.
         """
-        payload, size = record[12:-4], len(record)
+        size = len(payload) + 16
         event = wire.event(payload)
         numbers = [self._number(value, payload) for value in event.values]
         self.fold.good(offset)
@@ -39,15 +40,15 @@ class Keeper:
             elif value.form:
                 self._value(value, number, event, payload, offset, size)
         tags = [self.state.tags.get(value.tag, -1) for value in event.values]
-        return self.learned.learn(event, record, tags, numbers)
+        return self.learned.learn(event, record, tags, numbers) if record else -1
 
-    def _graph(self, event: wire.Event, payload: bytes, offset: int, size: int) -> None:
+    def _graph(self, event: wire.Event, payload: wire.Payload, offset: int, size: int) -> None:
         named = event.what == "run metadata"
         tag = wire.first_string(payload, event.start, event.stop) if named else ""
         self.block.blobs.append(Blob(tag, self.state.part, event.step, event.wall, event.what,
                                      "graphs", offset, size))
 
-    def _number(self, value: wire.Value, payload: bytes) -> tensor.Number | None:
+    def _number(self, value: wire.Value, payload: wire.Payload) -> tensor.Number | None:
         """The scalar in a value; None where it holds something else."""
         if value.plugin and value.tag not in self.state.plugins:
             self._plugin_found(value.tag, value.plugin)
@@ -80,7 +81,7 @@ class Keeper:
 
     def _value(
         self, value: wire.Value, number: tensor.Number | None, event: wire.Event,
-        payload: bytes, offset: int, size: int,
+        payload: wire.Payload, offset: int, size: int,
     ) -> None:
         tag = self._tag(value.tag)
         if number:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import overload
 
 import google_crc32c
 import numpy as np
 
 PIECE = 1024 * 1024
+WINDOW_BYTES = 64 * 1024
 
 
 class Shrunk(OSError):
@@ -54,3 +56,28 @@ class Source:
                 return False
         self._zeros = (at, self.size)
         return True
+
+
+class Stretch:
+    """Bytes that stay on disk: as ``bytes`` to index and to slice, read where they are asked."""
+
+    def __init__(self, source: Source, at: int, count: int) -> None:
+        self.source, self.at, self.count = source, at, count
+        self.window, self.first = b"", 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> bytes: ...
+    def __getitem__(self, place: int | slice) -> int | bytes:
+        if isinstance(place, slice):
+            start, stop, _ = place.indices(self.count)
+            return self.source.bytes(self.at + start, max(0, stop - start))
+        if not self.first <= place < self.first + len(self.window):
+            self.first = place
+            self.window = self.source.bytes(
+                self.at + place, min(WINDOW_BYTES, self.count - place))
+        return self.window[place - self.first]

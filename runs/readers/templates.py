@@ -18,8 +18,10 @@ from runs.readers.tensor import Number
 
 #: Behind the header: key of the wall time, wall time, key of the step, step.
 WALL, STEP_KEY, STEP = 13, 21, 22
-#: Templates kept; beyond it all are forgotten.  About three a tag.
-MOST = 300_000
+#: Templates kept, about three a tag, and their bytes; beyond it all are forgotten.
+MOST, MOST_BYTES = 300_000, 64 * 1024 * 1024
+#: Longer records are not learned, longer periods not tried.
+RECORD_BYTES, PERIOD_BYTES = 64 * 1024, 1024 * 1024
 #: Records remembered to find a period in.
 HISTORY = 4096
 
@@ -69,17 +71,21 @@ class Learned:
     history: list[int] = field(default_factory=list)
     composites: dict[tuple[int, ...], object] = field(default_factory=dict)
     learns: bool = True
+    bytes: int = 0
 
     def fits(self, plugins: dict[str, str], tags: int) -> bool:
         """Whether it was learned under these plugins and tags, and is not too large."""
-        return self.tags == tags and self.plugins == plugins and len(self.templates) < MOST
+        return self.tags == tags and self.plugins == plugins and not self._full()
+
+    def _full(self) -> bool:
+        return len(self.templates) >= MOST or self.bytes >= MOST_BYTES
 
     def learn(
         self, event: wire.Event, record: bytes, tags: Sequence[int],
         numbers: Sequence[Number | None],
     ) -> int:
         """Learn a record whose values are all numbers; its template's number, or -1."""
-        if not self.learns or len(self.templates) >= MOST or not _plain(event, record):
+        if not self.learns or self._full() or not _plain(event, record):
             return -1
         values = []
         for tag, number in zip(tags, numbers):
@@ -98,6 +104,7 @@ class Learned:
             spots.insert(0, (*spot[1:], self.by_bytes[spot].get))
         key = b"".join([record[start:stop] for start, stop in (first, *others)])
         self.templates.append(template)
+        self.bytes += len(record)
         return self.by_bytes[spot].setdefault(key, len(self.templates) - 1)
 
     def walk(
@@ -134,6 +141,9 @@ class Learned:
         self.history.clear()
         self.composites.clear()
 
+    def _long(self, numbers: list[int]) -> bool:
+        return sum(len(self.templates[one].sample) for one in numbers) > PERIOD_BYTES
+
     def period(self) -> tuple[int, ...]:
         """The templates that came twice in a row at the end of the history, or none."""
         history = self.history
@@ -149,13 +159,13 @@ class Learned:
                 return ()
             again = history[-size:]
             if again == history[-2 * size : -size]:
-                return () if -1 in again else tuple(again)
+                return () if -1 in again or self._long(again) else tuple(again)
         return ()
 
 
 def _plain(event: wire.Event, record: bytes) -> bool:
     """Whether wall time and step stand where every known writer puts them."""
-    if event.what != "summary" or not event.values or not event.simple or event.wall_at != 1:
+    if len(record) > RECORD_BYTES or event.what != "summary" or not event.values or not event.simple or event.wall_at != 1:
         return False
     if any(value.plugin == "hparams" or not value.form for value in event.values):
         return False

@@ -15,6 +15,8 @@ from runs.readers import wire
 DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "|u1", 5: "<i2", 6: "|i1", 9: "<i8", 10: "|u1",
           14: "<f4", 17: "<u2", 19: "<f2", 22: "<u4", 23: "<u8"}
 STRING, BFLOAT16 = 7, 14
+#: Fields of a tensor that are looked at; more than one number is no scalar anyway.
+MOST_ELEMENTS = 65536
 #: Bytes an element takes in tensor_content.
 WIDTHS = {1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 9: 8, 10: 1, 14: 2, 17: 2, 19: 2, 22: 4, 23: 8}
 #: Which list holds a DataType's values: (field number, wire type of one element).
@@ -33,7 +35,7 @@ class Tensor:
     lists: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
 
-def outline(data: bytes, start: int, stop: int) -> Tensor:
+def outline(data: wire.Payload, start: int, stop: int) -> Tensor:
     found = Tensor()
     for number, kind, at, end, value in wire.fields(data, start, stop):
         if number == 1 and kind == wire.VARINT:
@@ -42,12 +44,12 @@ def outline(data: bytes, start: int, stop: int) -> Tensor:
             found.shape = _shape(data, at, end)
         elif number == 4 and kind == wire.LENGTH:
             found.content = (at, end) if end > at else None
-        elif number >= 5:
+        elif number >= 5 and len(found.lists) < MOST_ELEMENTS:
             found.lists.append((number, kind, at, end, value))
     return found
 
 
-def _shape(data: bytes, start: int, stop: int) -> list[int] | None:
+def _shape(data: wire.Payload, start: int, stop: int) -> list[int] | None:
     """Sizes of the dimensions; None where the rank is unknown."""
     sizes, unknown = [], False
     for number, kind, at, end, value in wire.fields(data, start, stop):
@@ -71,7 +73,7 @@ class Number:
     at: int = -1
 
 
-def number(data: bytes, start: int, stop: int, *, one_element: bool) -> Number | None:
+def number(data: wire.Payload, start: int, stop: int, *, one_element: bool) -> Number | None:
     """The number in a rank-0 tensor; None where it holds something else.
 
     ``one_element`` also accepts [1] and the like, as TensorBoard does for the scalars
@@ -99,7 +101,7 @@ def _number(dtype: int, raw: bytes, at: int) -> Number:
     return Number(DTYPES[dtype], raw, at)
 
 
-def _elements(data: bytes, found: Tensor) -> list[tuple[bytes, int]]:
+def _elements(data: wire.Payload, found: Tensor) -> list[tuple[bytes, int]]:
     """At most two elements of the list of the tensor's type: (raw bytes, where or -1)."""
     number_of, wired = LISTS[found.dtype]
     width = 8 if wired == wire.FIXED64 else 4
@@ -130,7 +132,7 @@ def _truncate(value: int, dtype: int) -> bytes:
     return (value & (1 << 8 * width) - 1).to_bytes(width, "little")
 
 
-def strings(data: bytes, start: int, stop: int, most: int) -> tuple[str, bool] | None:
+def strings(data: wire.Payload, start: int, stop: int, most: int) -> tuple[str, bool] | None:
     """(text, whether it was cut to ``most`` bytes); None where it holds no strings.
 
     The strings of a vector are paragraphs; a table's rows are lines of "a | b".

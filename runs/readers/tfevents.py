@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 
+import google_crc32c
 import numpy as np
 
 from runs.readers import crc, resync, wire
@@ -26,13 +27,15 @@ from runs.readers.events import Keeper
 from runs.readers.fold import Fold
 from runs.readers.peek import Peek, peek
 from runs.readers.records import BLOCK_BYTES, Block, Damage
-from runs.readers.source import Source
+from runs.readers.source import Source, Stretch
 from runs.readers.templates import HISTORY, Learned
 from runs.readers.tfstate import State
 
 __all__ = ["MAX_TAGS", "Peek", "State", "peek", "read"]
 
 MAX_TAGS = 100_000
+#: Larger records stay on disk: their CRC is taken in pieces, of their fields only what is kept.
+WHOLE_BYTES = 8 * 1024 * 1024
 #: A stretch of records taken one by one before the next look for a period.
 SHORTEST, LONGEST = 64, 65536
 #: Fewer periods are not worth a matrix.
@@ -141,13 +144,12 @@ class _Reading:
         rows = one.repeats(self.bytes, at)
         if not rows:
             return False
-        starts, ends = one.positions(at, rows)
-        bad = bad_records(self.bytes, starts, ends)
+        bad = one.bad(self.bytes, at, rows)
         self.state.offset += rows * one.size
-        if rows < PERIODS or len(bad):
-            self._found(starts, ends, np.tile(numbers, rows), bad)
+        if rows < PERIODS or bad:
+            self._found(*one.positions(at, rows), np.tile(numbers, rows), bad)
         else:
-            self.fold.good(self.base + at, len(starts))
+            self.fold.good(self.base + at, rows * len(numbers))
             one.fold(self.bytes, at, rows, self.base, self.fold)
         return True
 
@@ -176,7 +178,7 @@ class _Reading:
     def _unknown(self, at: int) -> int | None:
         """Take the record at ``at``, which no template knows; as ``_record`` returns."""
         size = self._header(at)
-        number = self._record(self.base + at, self.data[at : at + size]) if size else None
+        number = self._record(self.base + at, self.data[at : at + size], size) if size else None
         if number is not None:
             self.state.offset += size
         return number
@@ -195,11 +197,11 @@ class _Reading:
             del past[:-HISTORY]
 
     def _found(
-        self, starts: np.ndarray, ends: np.ndarray, numbers: np.ndarray, bad: np.ndarray
+        self, starts: np.ndarray, ends: np.ndarray, numbers: np.ndarray, bad: list[int]
     ) -> None:
         """Keep known records for ``gather``; ``numbers`` is -1 where one is kept already."""
         keep = numbers >= 0
-        for place in bad[keep[bad]].tolist():
+        for place in (one for one in bad if keep[one]):
             offset, end = self.base + int(starts[place]), self.base + int(ends[place])
             keep[place] = False
             if resync.torn(self.source, end):
@@ -245,23 +247,30 @@ class _Reading:
 
     def _beyond_limit(self, size: int) -> None:
         """Take the one record, at ``base``, that is longer than the limit."""
-        if self._record(self.base, self.source.bytes(self.base, size)) is not None:
+        record = b"" if size > WHOLE_BYTES else self.source.bytes(self.base, size)
+        if self._record(self.base, record, size) is not None:
             self.state.offset = self.base + size
 
-    def _record(self, offset: int, record: bytes) -> int | None:
-        """Take one framed record.
+    def _record(self, offset: int, record: bytes, size: int) -> int | None:
+        """Take one framed record; above WHOLE_BYTES it stays on disk and ``record`` is unused.
 
         Returns its template's number, -1 where it has none, None where it must be waited for.
         """
-        size = len(record)
-        if crc.masked(record[12:-4]) != _CRC.unpack_from(record, size - 4)[0]:
+        payload: wire.Payload
+        if size > WHOLE_BYTES:
+            payload, record = Stretch(self.source, offset + 12, size - 16), b""
+            found = self.source.crc(offset + 12, size - 16)
+        else:
+            payload = record[12:-4]
+            found = google_crc32c.value(payload)
+        if crc.mask(found) != _CRC.unpack(record[-4:] or self.source.bytes(offset + size - 4, 4))[0]:
             if resync.torn(self.source, offset + size):
                 self.block.at_end = True
                 return None
             self.block.damages.append(Damage(offset, size, "payload crc"))
             return -1
         try:
-            return self.keeper.keep(record, offset)
+            return self.keeper.keep(payload, offset, record)
         except wire.NotAnEvent as error:
             self.block.damages.append(Damage(offset, size, "not a record", str(error)))
             return -1

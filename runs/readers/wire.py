@@ -14,7 +14,12 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol, overload
 
+#: More than any writer puts there, and few enough for memory: what goes beyond is no Event.
+MOST_VALUES, MOST_TAG_BYTES = 100_000, 64 * 1024
+#: Plugin content that is read; only hparams has any worth reading.
+CONTENT_BYTES = 1024 * 1024
 #: A longer tag is cut and ends in its SHA-256: an index row of PostgreSQL holds 2.7 KB.
 TAG_BYTES = 1024
 VARINT, FIXED64, LENGTH, GROUP, GROUP_END, FIXED32 = range(6)
@@ -26,6 +31,16 @@ WHAT = {3: "version", 4: "graph", 5: "summary", 6: "log", 7: "session", 8: "run 
 #: Summary.Value.value by (field number, wire type).
 FORMS = {(2, FIXED32): "simple", (3, LENGTH): "histogram", (4, LENGTH): "image",
          (5, LENGTH): "histogram", (6, LENGTH): "audio", (8, LENGTH): "tensor"}
+
+
+class Payload(Protocol):
+    """Bytes in memory, or a Stretch that stays on disk."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, place: int, /) -> int: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> bytes: ...
 
 
 class NotAnEvent(ValueError):
@@ -76,7 +91,7 @@ def tag_text(raw: bytes) -> str:
     return f"{kept}~{hashlib.sha256(raw).hexdigest()}"
 
 
-def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def varint(data: Payload, at: int, end: int) -> tuple[int, int]:
     """(value modulo 2**64, position behind it)."""
     value = shift = 0
     while at < end:
@@ -96,7 +111,7 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def fields(data: Payload, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """(number, wire type, start, stop, value) of each field; value only of a varint."""
     depth = 0
     while at < end:
@@ -126,13 +141,13 @@ def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int,
         raise NotAnEvent("group without an end")
 
 
-def event(data: bytes) -> Event:
+def event(data: Payload) -> Event:
     """Parse a payload; NotAnEvent where it is none."""
     found = Event()
     for number, kind, start, stop, value in fields(data, 0, len(data)):
         if number == 1 and kind == FIXED64:
             found.simple &= found.wall_at < 0
-            found.wall, found.wall_at = _DOUBLE.unpack_from(data, start)[0], start
+            found.wall, found.wall_at = _DOUBLE.unpack(data[start:stop])[0], start
         elif number == 2 and kind == VARINT:
             found.simple &= found.step_at < 0
             found.step, found.step_at, found.step_size = signed(value), start, stop - start
@@ -146,19 +161,27 @@ def event(data: bytes) -> Event:
     return found
 
 
-def summary(data: bytes, start: int, stop: int) -> list[Value]:
-    return [
-        summary_value(data, at, end)
-        for number, kind, at, end, _ in fields(data, start, stop)
-        if number == 1 and kind == LENGTH
-    ]
+def summary(data: Payload, start: int, stop: int) -> list[Value]:
+    found: list[Value] = []
+    for number, kind, at, end, _ in fields(data, start, stop):
+        if number == 1 and kind == LENGTH:
+            if len(found) >= MOST_VALUES:
+                raise NotAnEvent(f"more than {MOST_VALUES:,} values")
+            found.append(summary_value(data, at, end))
+    return found
 
 
-def summary_value(data: bytes, start: int, stop: int) -> Value:
+def _tag(data: Payload, start: int, stop: int) -> str:
+    if stop - start > MOST_TAG_BYTES:
+        raise NotAnEvent(f"a tag of {stop - start:,} bytes")
+    return tag_text(data[start:stop])
+
+
+def summary_value(data: Payload, start: int, stop: int) -> Value:
     found = Value()
     for number, kind, at, end, _ in fields(data, start, stop):
         if number == 1 and kind == LENGTH:
-            found.tag = tag_text(data[at:end])
+            found.tag = _tag(data, at, end)
         elif number == 9 and kind == LENGTH:
             found.plugin, found.content = metadata(data, at, end)
         elif (number, kind) in FORMS:
@@ -166,7 +189,7 @@ def summary_value(data: bytes, start: int, stop: int) -> Value:
     return found
 
 
-def metadata(data: bytes, start: int, stop: int) -> tuple[str, bytes]:
+def metadata(data: Payload, start: int, stop: int) -> tuple[str, bytes]:
     """(plugin name, plugin content) of a SummaryMetadata."""
     plugin, content = "", b""
     for number, kind, at, end, _ in fields(data, start, stop):
@@ -175,11 +198,11 @@ def metadata(data: bytes, start: int, stop: int) -> tuple[str, bytes]:
                 if inner == 1 and wire == LENGTH:
                     plugin = text(data[a : min(b, a + TAG_BYTES)])
                 elif inner == 2 and wire == LENGTH:
-                    content = data[a:b]
+                    content = data[a : min(b, a + CONTENT_BYTES)]
     return plugin, content
 
 
-def session_status(data: bytes, start: int, stop: int) -> int:
+def session_status(data: Payload, start: int, stop: int) -> int:
     """SessionLog.status: 1 is START."""
     status = 0
     for number, kind, _, _, value in fields(data, start, stop):
@@ -188,9 +211,9 @@ def session_status(data: bytes, start: int, stop: int) -> int:
     return status
 
 
-def first_string(data: bytes, start: int, stop: int) -> str:
+def first_string(data: Payload, start: int, stop: int) -> str:
     """The string in field 1 (a TaggedRunMetadata's tag)."""
     for number, kind, at, end, _ in fields(data, start, stop):
         if number == 1 and kind == LENGTH:
-            return tag_text(data[at:end])
+            return _tag(data, at, end)
     return ""
