@@ -69,6 +69,11 @@ class Figure:
     writers: list[str] = field(default_factory=list)
     coarse: bool = False
 
+    @property
+    def wide(self) -> bool:
+        """Whether the numbers beside the y axis need more room than usual."""
+        return any(len(tick.label) > 7 for tick in self.y_ticks)
+
 
 @dataclass(frozen=True, slots=True)
 class Spark:
@@ -95,14 +100,19 @@ def figure(series: Series, drawing: Drawing) -> Figure:
     for line in drawing.lines:
         css = f"w{line.writer % 10} old" if line.old else f"w{line.writer % 10}"
         strokes = thin(line.steps, line.values * scale, left, right, BUCKETS)
-        if strokes:
-            made.paths.append(Path(f"line {css}", _path(strokes, (left, right), (low, high), WIDTH, HEIGHT)))
+        dots = [stroke for stroke in strokes if len(stroke[0]) == 1]
+        long = [stroke for stroke in strokes if len(stroke[0]) > 1]
+        for kind, some in (("line", long), ("line dot", dots)):
+            if some:
+                d = _path(some, (left, right), (low, high), (WIDTH, HEIGHT))
+                made.paths.append(Path(f"{kind} {css}", d))
     made.paths.extend(_marks(drawing.lines, left, right))
     for restart in drawing.restarts:
         at = (restart.step - left) / (right - left) * 100
         made.rules.append(Rule(round(at, 2), f"{restart.why} at step {restart.step:,}"))
     made.x_ticks = _x_ticks(left, right)
-    made.y_ticks = _y_ticks(low, high, scale)
+    if any(path.css.startswith("line") for path in made.paths):
+        made.y_ticks = _y_ticks(low, high, scale)
     return made
 
 
@@ -128,9 +138,13 @@ def _values_between(lines: Sequence[Line]) -> tuple[float, float, float]:
 
 
 def _path(
-    strokes: Sequence[tuple[Array, Array]], steps: tuple[float, float], values: tuple[float, float], width: int, height: int
+    strokes: Sequence[tuple[Array, Array]],
+    steps: tuple[float, float],
+    values: tuple[float, float],
+    size: tuple[int, int],
 ) -> str:
     """Whole-number coordinates: a third of the bytes, and finer than a pixel."""
+    width, height = size
     written = []
     for x, y in strokes:
         across = np.rint((x - steps[0]) / (steps[1] - steps[0]) * width)
@@ -228,4 +242,4 @@ def spark(drawing: Drawing) -> str:
         for line in lines
         for stroke in thin(line.steps, line.values * scale, *steps, SPARK_WIDTH // 2)
     ]
-    return _path(strokes, steps, (low, high), SPARK_WIDTH, SPARK_HEIGHT)
+    return _path(strokes, steps, (low, high), (SPARK_WIDTH, SPARK_HEIGHT))

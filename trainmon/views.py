@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
@@ -38,9 +38,10 @@ def home(request: HttpRequest) -> HttpResponse:
         "broken": broken,
         "trainers": trainers,
         "totals": {key: sum(t["counts"][key] for t in trainers) for key in COUNTS},
-        "sources": Source.objects.visible_to(request.user).select_related("trainer").annotate(
-            run_count=Count("runs", filter=Q(runs__lifecycle_stage=Run.Stage.ACTIVE))
-        ),
+        "sources": Source.objects.visible_to(request.user)
+        .select_related("trainer")
+        .defer("verdicts", "fingerprint")
+        .annotate(run_count=Count("runs", filter=Q(runs__lifecycle_stage=Run.Stage.ACTIVE))),
     }
     return render(request, "home.html", context)
 
@@ -56,7 +57,7 @@ COUNTS = {
 }
 
 
-def _trainers(user: User | AnonymousUser) -> list[dict[str, object]]:
+def _trainers(user: User | AnonymousUser) -> list[dict[str, Any]]:
     """Each visible trainer with its counts, those without runs too."""
     rows = (
         Run.objects.visible_to(user).active().order_by().values("source__trainer")

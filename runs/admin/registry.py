@@ -12,7 +12,8 @@ from django.utils.html import format_html
 
 from runs.admin.visible import NEWEST, FactsAdmin, VisibleAdmin, preformatted
 from runs.models import Job, LogFile, Run
-from runs.templatetags.shown import ago, size, warning_text
+from runs.templatetags.shown import ago, shown_status, size, warning_text
+from runs.views.listing import OF_SOURCE
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -43,7 +44,7 @@ class TrainerFilter(admin.SimpleListFilter):
 class RunAdmin(VisibleAdmin):
     """Runs: what a log says is read-only; name, tags and pin are people's."""
 
-    list_display = ("name", "status", "stalled", "trainer", "dataset", "step", "points", "bytes", "modified_ago", "pinned")
+    list_display = ("name", "shown", "trainer", "dataset", "step", "points", "bytes", "modified_ago", "pinned")
     list_filter = ("status", "stalled", "lifecycle_stage", "files_missing", "pinned", "demo", TrainerFilter)
     list_select_related = ("source__trainer", "dataset")
     search_fields = ("name", "dataset__name", "host")
@@ -54,9 +55,10 @@ class RunAdmin(VisibleAdmin):
         """Lists carry no long columns."""
         runs = super().get_queryset(request)
         match = request.resolver_match
+        runs = runs.defer(*OF_SOURCE)
         return runs.defer(*LONG) if match and match.url_name == "runs_run_changelist" else runs
 
-    def get_fields(self, request: HttpRequest, obj: Run | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Run | None = None) -> list[Any]:
         """What people say first, then every fact."""
         hidden = {"id", "path", "params", "param_sources", "sidecars", "said", "pulse", "warnings", *self.editable}
         facts = [field.name for field in Run._meta.concrete_fields if field.name not in hidden]
@@ -74,11 +76,16 @@ class RunAdmin(VisibleAdmin):
         """Never: deletion is the work of retention, with an archive and a trace."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Run, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write only what people say, and raise the version so that open pages learn of it."""
         said = {name: form.cleaned_data[name] for name in self.editable if name in form.changed_data}
         if said:
             Run.objects.filter(pk=obj.pk).update(**said, version=F("version") + 1)
+
+    @admin.display(description="status", ordering="status")
+    def shown(self, run: Run) -> str:
+        """Its status; stalled is a mark on running."""
+        return shown_status(run)
 
     @admin.display(description="trainer", ordering="source__trainer__name")
     def trainer(self, run: Run) -> str:
@@ -125,7 +132,7 @@ class RunAdmin(VisibleAdmin):
 class JobAdmin(FactsAdmin):
     """Jobs, as their logs tell them."""
 
-    list_display = ("external_id", "status", "word", "stage", "run_link", "step", "total_steps", "started", "last_event")
+    list_display = ("external_id", "status", "word", "stage", "run_link", "step", "started", "last_event")
     list_filter = ("status", TrainerFilter)
     list_select_related = ("run",)
     search_fields = ("external_id", "run__name", "error_type")
@@ -142,7 +149,9 @@ class LogFileAdmin(FactsAdmin):
     """Log files: how far each was read, and what of it could not be."""
 
     visible_through = "run"
-    list_display = ("path_text", "run_link", "kind", "bytes", "read_to", "points", "bad_records", "lost_bytes", "missing")
+    list_display = (
+        "path_text", "run_link", "kind", "bytes", "read_to", "points", "bad_records", "lost_bytes", "missing",
+    )
     list_filter = ("kind", "missing", TrainerFilter)
     list_select_related = ("run",)
     search_fields = ("run__name",)

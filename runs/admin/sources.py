@@ -15,15 +15,10 @@ from runs.templatetags.shown import ago, warning_text
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-    from django.forms import ModelChoiceField
     from django.http import HttpRequest
 
-    Inline = admin.TabularInline[Source, Trainer]
-else:
-    Inline = admin.TabularInline
 
-
-class SourceInline(Inline):
+class SourceInline(admin.TabularInline):
     """The folders of a trainer."""
 
     model = Source
@@ -47,7 +42,8 @@ class TrainerAdmin(VisibleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Trainer]:
         """With what the list shows, in a fixed number of queries."""
-        return super().get_queryset(request).annotate(sources_=Count("sources", distinct=True)).prefetch_related("groups")
+        trainers = super().get_queryset(request).prefetch_related("groups")
+        return trainers.annotate(sources_=Count("sources", distinct=True))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Trainer | None = None) -> tuple[str, ...]:
         """Who sees a trainer is an admin's decision once the trainer exists."""
@@ -60,7 +56,7 @@ class TrainerAdmin(VisibleAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """An operator can show a new trainer to groups of their own only."""
         if db_field.name == "groups" and not sees_everything(request.user):
-            kwargs["queryset"] = Group.objects.filter(user=request.user)
+            kwargs["queryset"] = Group.objects.filter(user=request.user.pk)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     @admin.display(description="seen by")
@@ -83,11 +79,15 @@ class SourceAdmin(VisibleAdmin):
     list_filter = ("status", "enabled", ("trainer", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("trainer",)
     search_fields = ("root", "trainer__name", "trainer__slug")
-    fields = ("trainer", "root", "layout", "enabled", "loss_confirmed", "status", "last_synced", "error", "problem_list")
     readonly_fields = ("status", "last_synced", "error", "problem_list")
+    fields = ("trainer", "root", "layout", "enabled", "loss_confirmed", *readonly_fields)
     actions = ("sync_now", "confirm_loss")
 
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> ModelChoiceField[Any] | None:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
+        """Without the scan's own notes, which are as long as the tree is large."""
+        return super().get_queryset(request).defer("verdicts", "fingerprint")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Only trainers that the user may see."""
         if db_field.name == "trainer":
             kwargs["queryset"] = Trainer.objects.visible_to(request.user)

@@ -9,20 +9,15 @@ from django.db.models import F
 from django.utils.html import format_html
 
 if TYPE_CHECKING:
-    from django.db.models import Model, QuerySet
+    from django.db.models import QuerySet
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
-
-    Base = admin.ModelAdmin[Any]
-else:
-    # Django's class knows its type parameter only for the type checker
-    Base = admin.ModelAdmin
 
 #: Lists by newest data: the order that the index of runs has.
 NEWEST = (F("last_event").desc(nulls_last=True), "-id")
 
 
-class VisibleAdmin(Base):
+class VisibleAdmin(admin.ModelAdmin):
     """Shows only rows of trainers that the user may see; never counts a whole table twice."""
 
     show_full_result_count = False
@@ -33,14 +28,14 @@ class VisibleAdmin(Base):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Rows whose trainer the user may see: lists, pages, actions and searches all start here."""
-        rows = super().get_queryset(request)
+        rows: Any = super().get_queryset(request)
         if self.visible_through:
             from runs.models import Run
 
             return rows.filter(**{f"{self.visible_through}__in": Run.objects.visible_to(request.user)})
         return rows.visible_to(request.user)
 
-    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write what was changed in the form and nothing else: a sync may be writing the rest."""
         if change:
             names = {field.name for field in obj._meta.concrete_fields}

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 RUNS_PER_PAGE = 50
 #: Columns that no row of the list shows, and that may be long.
-UNSHOWN = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack")
+OF_SOURCE = ("source__verdicts", "source__fingerprint", "source__problems", "source__last_error")
+UNSHOWN = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack", *OF_SOURCE)
 
 
 def run_list(request: HttpRequest) -> HttpResponse:

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, F, Func, QuerySet, TextField, Value, When
+from django.db.models import Case, Count, F, Func, IntegerField, Q, QuerySet, TextField, Value, When
 from django.shortcuts import get_object_or_404, render
 
 from runs.figures import Figure, figures
 from runs.forms import FigurePage
 from runs.models import Event, LogFile, Run, Series
+from runs.views.listing import OF_SOURCE
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 FIGURES_PER_PAGE = 48
+#: Groups of tags that stand before the others, after the tags without a group.
+FIRST_GROUPS = ("train", "eval", "val")
 #: Rows that a section of the page shows; each says how many more there are.
 ROWS = 100
 
@@ -36,7 +39,7 @@ class Section:
 
 def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     """A run that the user may see, else 404."""
-    runs = Run.objects.visible_to(request.user).select_related("source__trainer", "dataset")
+    runs = Run.objects.visible_to(request.user).select_related("source__trainer", "dataset").defer(*OF_SOURCE)
     run = get_object_or_404(runs, pk=pk)
     context = {"run": run, **_charts(request, run), **_sections(run)}
     return render(request, "run.html", context)
@@ -47,7 +50,7 @@ def _charts(request: HttpRequest, run: Run) -> dict[str, Any]:
     form = FigurePage(request.GET)
     asked = form.cleaned_data if form.is_valid() else {}
     series = _grouped(run)
-    groups = list(series.order_by().values("group").annotate(tags=Count("pk")).order_by("group"))
+    groups = list(series.order_by().values("place", "group").annotate(tags=Count("pk")).order_by("place", "group"))
     chosen = request.GET.get("group") if "group" in request.GET else None
     if chosen is not None:
         series = series.filter(group=asked.get("group", ""))
@@ -64,14 +67,21 @@ def _charts(request: HttpRequest, run: Run) -> dict[str, Any]:
     }
 
 
-def _grouped(run: Run) -> QuerySet[Series]:
+def _grouped(run: Run) -> QuerySet[Any]:
     """A run's series with the part of the tag before its first slash."""
+    first = [When(tag__name__startswith=f"{name}/", then=Value(rank)) for rank, name in enumerate(FIRST_GROUPS, 1)]
     prefix = Func(F("tag__name"), Value("/"), Value(1), function="split_part", output_field=TextField())
     return (
         Series.objects.filter(run=run)
-        .annotate(group=Case(When(tag__name__contains="/", then=prefix), default=Value(""), output_field=TextField()))
+        .annotate(
+            group=Case(When(tag__name__contains="/", then=prefix), default=Value(""), output_field=TextField()),
+            place=Case(
+                When(~Q(tag__name__contains="/"), then=Value(0)), *first,
+                default=Value(len(first) + 1), output_field=IntegerField(),
+            ),
+        )
         .select_related("tag")
-        .order_by("group", "tag__name")
+        .order_by("place", "group", "tag__name")
     )
 
 
