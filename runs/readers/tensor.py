@@ -142,19 +142,18 @@ def strings(data: wire.Payload, start: int, stop: int, most: int) -> tuple[str, 
         return None
     spans = [(at, end) for number, kind, at, end, _ in found.lists if (number, kind) == (8, 2)]
     columns = found.shape[1] if len(found.shape) == 2 else 0
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     for place, (at, end) in enumerate(spans):
-        if place:
-            within = columns > 0 and place % columns
-            pieces.append(b" | " if within else b"\n" if columns else b"\n\n")
-        pieces.append(data[at : min(end, at + most + 1)])
-        size += len(pieces[-1]) + 3
-        if size > most + 3 * place + 8:
+        if size > most:
             break
+        if place:
+            pieces.append(b"\n\n" if not columns else b" | " if place % columns else b"\n")
+        pieces.append(data[at : min(end, at + most + 1)])
+        size += len(pieces[-1]) + (len(pieces[-2]) if place else 0)
     raw = b"".join(pieces)
     if len(raw) <= most:
-        return wire.text(raw), False
-    cut = raw[:most]
-    while cut and cut[-1] & 0xC0 == 0x80 and len(cut) > most - 3:
-        cut = cut[:-1]
-    return wire.text(cut[:-1] if cut and cut[-1] >= 0xC0 else cut), True
+        return wire.text(raw), len(found.lists) >= MOST_ELEMENTS
+    for _ in range(3):  # never within a character
+        most -= raw[most] & 0xC0 == 0x80
+    return wire.text(raw[:most]), True

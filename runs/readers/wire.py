@@ -85,9 +85,11 @@ def text(raw: bytes) -> str:
 
 def tag_text(raw: bytes) -> str:
     """A tag, cut to TAG_BYTES with its digest behind where it is longer."""
-    if len(raw) <= TAG_BYTES:
-        return text(raw)
-    kept = raw[: TAG_BYTES - 65].decode("utf-8", "ignore").replace("\0", "\\x00")
+    tag = text(raw)
+    encoded = tag.encode()
+    if len(encoded) <= TAG_BYTES:
+        return tag
+    kept = encoded[: TAG_BYTES - 65].decode("utf-8", "ignore")
     return f"{kept}~{hashlib.sha256(raw).hexdigest()}"
 
 
