@@ -39,7 +39,7 @@ def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> N
         for one in block.hparams:
             _hear_hparams(run, one)
     if any(block.records for block in blocks):
-        _arrive(run, mtime, first=file.offset == 0)
+        _arrive(run, file, mtime)
     points = [piece for block in blocks for piece in block.points]
     if points:
         _beat(run, file, points)
@@ -116,13 +116,15 @@ def _hear_hparams(run: Run, one: Any) -> None:
             "reason": f"the hparams session ended with {one.status}"}}
 
 
-def _arrive(run: Run, mtime: float, *, first: bool) -> None:
-    """Bytes have arrived: at the file's mtime where that is believable, else now."""
+def _arrive(run: Run, file: LogFile, mtime: float) -> None:
+    """Bytes have arrived: at the file's mtime, where that has moved on since we last looked.
+
+    A forged or frozen mtime says nothing: then they arrived now.
+    """
     now = time.time()
-    held = run.last_arrival.timestamp() if run.last_arrival else None
-    believable = mtime <= now and (first or held is None or mtime > held)
-    arrived = mtime if believable and moment(mtime) else now
-    if held is not None and arrived <= held:
+    believable = file.mtime_ns / 1e9 < mtime <= now and moment(mtime) is not None
+    arrived = mtime if believable else now
+    if run.last_arrival is not None and arrived <= run.last_arrival.timestamp():
         return
     run.last_arrival = moment(arrived)
     arrivals = [*run.pulse.get("arrivals", []), round(arrived, 3)]
@@ -134,8 +136,11 @@ def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
     part = max(piece.part for piece in points)
     newest = [piece for piece in points if piece.part == part]
     key = [file.pk, file.reading, part]
-    same = run.pulse.get("key") == key
+    held = run.pulse.get("key")
+    same = held == key
     step = max(int(piece.steps.max()) for piece in newest)
+    if file.prefix and held is not None and held[0] != file.pk:
+        return  # evaluation beside the training may count its own steps
     run.step = max(run.step, step) if same and run.step is not None else step
     longest = max(newest, key=lambda piece: len(piece.steps))
     steps, walls = longest.steps[-10 * STEPS_KEPT :], longest.walls[-10 * STEPS_KEPT :]

@@ -40,7 +40,7 @@ Report = Callable[[int], None]
 
 @dataclass(slots=True)
 class Gained:
-    """What a call of ``ingest`` brought."""
+    """What a call of ``ingest`` brought; ``runs`` are those that something came for."""
 
     bytes_read: int = 0
     points: int = 0
@@ -48,6 +48,7 @@ class Gained:
     damages: int = 0
     generations: int = 0
     errors: list[str] = field(default_factory=list)
+    runs: set[int] = field(default_factory=set)
 
     def add(self, other: Gained) -> None:
         """Count another run's gains too."""
@@ -57,6 +58,7 @@ class Gained:
         self.damages += other.damages
         self.generations += other.generations
         self.errors += other.errors
+        self.runs |= other.runs
 
 
 def ingest(run_id: int, lease: Lease, report: Report = lambda _: None, *, full: bool = False) -> Gained:
@@ -67,14 +69,27 @@ def ingest(run_id: int, lease: Lease, report: Report = lambda _: None, *, full: 
     raised when another sync has taken over.
     """
     gained = Gained()
-    files = list(LogFile.objects.filter(run_id=run_id, missing=False).select_related("source").order_by("path"))
+    held = LogFile.objects.filter(run_id=run_id, missing=False).select_related("source").order_by("path")
+    files = [log_file for log_file in held if full or _looks_changed(log_file)]
     for index, log_file in enumerate(files):
         reading = _Reading(log_file, lease, report, gained, last=index == len(files) - 1)
         try:
             reading.read(full=full)
         except (OSError, TooMuch) as problem:
             reading.fail(problem)
+    if gained.bytes_read or gained.generations or gained.errors:
+        gained.runs.add(run_id)
     return gained
+
+
+def _looks_changed(file: LogFile) -> bool:
+    """Whether the file must be opened: it is not just as when it was read."""
+    try:
+        st = confined.stat_inside(file.source.root, bytes(file.path))
+    except OSError:
+        return True
+    return st is None or (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns) != (
+        file.device, int(file.inode), file.size, file.mtime_ns)
 
 
 class _Reading:
@@ -177,9 +192,9 @@ class _Reading:
                 run.point_count = recount(run.pk)
             elif file.reading == file.generation:
                 run.point_count += count
-            if at_end and self.last:
-                settle(run, time.time())
-            run.version += 1
+            changed = at_end and self.last and settle(run, time.time())
+            if changed or switching or any(block.records or block.damages for block in blocks):
+                run.version += 1
             run.save()
         file.state = state.dump()
         self.gained.add(Gained(sum(b.bytes_read for b in blocks), count, sum(b.records for b in blocks),
@@ -202,6 +217,8 @@ class _Reading:
         file.damages = file.damages + [
             {"offset": d.offset, "length": d.length, "kind": d.kind, "detail": plain(d.detail)} for d in damages[:room]
         ]
+        last = blocks[-1].pending
+        file.pending = None if last is None else {"offset": last.offset, "length": last.length, "kind": last.kind}
         file.first_wall = _extreme(min, file.first_wall, (b.first_wall for b in blocks))
         file.last_wall = _extreme(max, file.last_wall, (b.last_wall for b in blocks))
         file.error = ""

@@ -27,6 +27,7 @@ from runs.models.run import Status
 from runs.plain import plain
 from runs.readers import confined, jsonl, layout, naming, tfevents
 from runs.readers.found import Found, Peeked, Verdict
+from runs.readers.problems import IO_ERROR, LONG_PATH, MORE, TOO_DEEP, UNREADABLE, Problem
 from runs.readers.tree import (
     RootEmpty,
     RootMissing,
@@ -41,6 +42,8 @@ from runs.share import ingest_all
 PROBLEMS_KEPT = 100
 #: What a peek into an event file looks at.
 PEEKED_BYTES = 65536
+#: Kinds of problems that mean that something was not read; the others are notes.
+UNREAD = frozenset({UNREADABLE, IO_ERROR, LONG_PATH, TOO_DEEP, MORE})
 #: An undecided directory inside a run becomes a run of its own after this time without data.
 UNDECIDED_FOR = timedelta(hours=1)
 
@@ -58,7 +61,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A source was synced; ``problems`` name what was damaged or could not be read."""
+    """A source was synced.
+
+    ``problems`` name what was damaged or could not be read; ``notes`` what was left alone
+    on purpose: symlinks, FIFOs, copies that are still under way, empty folders.
+    """
 
     source_id: int
     source: str
@@ -75,6 +82,7 @@ class Synced:
     seconds: float = 0.0
     dry_run: bool = False
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ def sync_source(lease: Lease, options: Options, report: Report) -> Synced | Fail
         else:
             Source.objects.filter(pk=source.pk).update(
                 status=Source.Status.OK, last_error="", last_synced=now(), loss_confirmed=False,
-                problems=outcome.problems[:PROBLEMS_KEPT])
+                problems=[*outcome.problems, *outcome.notes][:PROBLEMS_KEPT])
     return outcome
 
 
@@ -147,7 +155,8 @@ class _Sync:
         gained = self._read(plan)
         self._settle_silent()
         # a tree that changed while we read, or had trouble, is looked at in full next time
-        clean = not gained.errors and not tree.unseen and not found.undecided and not _racy(tree)
+        unread = any(problem.kind in UNREAD for problem in _all_problems(found))
+        clean = not (gained.errors or unread or tree.unseen or found.undecided or _racy(tree))
         self._remember(tree, found, print_ if clean else b"")
         return self._told(began, plan, found, gained)
 
@@ -234,17 +243,23 @@ class _Sync:
                 device=tree.dev, fingerprint=print_, verdicts=dump_verdicts(found.verdicts))
 
     def _told(self, began: float, plan: Plan, found: Found, gained: Gained) -> Synced:
-        problems = [f"{_text(p.path) or '.'}: {p.kind} {p.detail}".strip() for p in _all_problems(found)]
-        damaged, named = _damage(self.source) if not self.options.dry_run else (0, [])
+        odd = _all_problems(found)
+        unread = [_line(p) for p in odd if p.kind in UNREAD]
+        notes = [_line(p) for p in odd if p.kind not in UNREAD]
+        damaged, named = _damage(self.source)
+        known = {change.known.id for change in plan.grown}
+        grown = len(known if self.options.dry_run else known & gained.runs)
         return self._synced(
-            began, gained, runs=len(found.runs), new=len(plan.new), grown=len(plan.grown),
-            unchanged=plan.unchanged + len(plan.changed) - len(plan.grown) , moved=len(plan.moves.by_path),
-            missing=len(plan.vanished), damaged=damaged, problems=[*named, *problems])
+            began, gained, runs=len(found.runs), new=len(plan.new), grown=grown,
+            unchanged=len(found.runs) - len(plan.new) - grown, moved=len(plan.moves.by_path),
+            missing=len(plan.vanished), damaged=damaged, problems=[*named, *unread], notes=notes)
 
     def _synced(self, began: float, gained: Gained, **counts: Any) -> Synced:
         if "problems" not in counts:
+            # nothing has changed: what was odd is as odd as before, and none of it was unread
             damaged, named = _damage(self.source)
-            counts |= {"damaged": damaged, "problems": [*named, *(p for p in self.source.problems if p not in named)]}
+            counts |= {"damaged": damaged, "problems": named,
+                       "notes": [note for note in self.source.problems if note not in named]}
         return Synced(
             self.source.pk, str(self.source), bytes_read=gained.bytes_read, records=gained.records,
             points=gained.points, seconds=round(time.monotonic() - began, 3), dry_run=self.options.dry_run, **counts)
@@ -287,23 +302,30 @@ def _racy(tree: Tree) -> bool:
     return newest is not None and newest > time.time_ns() - int(RACY * 1e9)
 
 
-def _all_problems(found: Found) -> list[Any]:
+def _all_problems(found: Found) -> list[Problem]:
     return [*found.problems, *(problem for run in found.runs for problem in run.problems)]
 
 
 def _damage(source: Source) -> tuple[int, list[str]]:
     """How many runs have damaged or unreadable files, and which files."""
-    files = LogFile.objects.filter(Q(bad_records__gt=0) | Q(lost_bytes__gt=0) | ~Q(error=""), source=source, missing=False)
+    hurt = Q(bad_records__gt=0) | Q(lost_bytes__gt=0) | Q(pending__isnull=False) | ~Q(error="")
+    files = LogFile.objects.filter(hurt, source=source, missing=False)
     named = []
     runs = set()
     for file in files.order_by("path"):
         runs.add(file.run_id)
         if file.error:
             named.append(f"{file.path_text}: {file.error}")
+        if file.pending:
+            named.append(f"{file.path_text}: no record from byte {file.pending['offset']} on ({file.pending['kind']})")
         if file.bad_records or file.lost_bytes:
             at = ", ".join(str(one["offset"]) for one in file.damages[:3])
             named.append(f"{file.path_text}: {file.bad_records} damaged records, {file.lost_bytes} bytes lost, at {at}")
     return len(runs), named
+
+
+def _line(problem: Problem) -> str:
+    return f"{_text(problem.path) or '.'}: {problem.kind} {problem.detail}".strip()
 
 
 def _text(path: bytes) -> str:

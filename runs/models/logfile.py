@@ -42,6 +42,9 @@ class LogFile(models.Model):
     bad_records = models.BigIntegerField(default=0)
     lost_bytes = models.BigIntegerField(default=0)
     damages = models.JSONField(default=list, help_text="The first 100: offset, length, kind, detail.")
+    pending = models.JSONField(
+        null=True, help_text="Bytes at its end that are no record so far: offset, length, kind."
+    )
     error = models.TextField(blank=True, help_text="Why it cannot be read further.")
     missing = models.BooleanField(default=False)
     first_wall = models.FloatField(null=True)

@@ -103,7 +103,9 @@ class Command(BaseCommand):
                 self.stderr.write(self.style.ERROR(f"{one.source}: {one.error}"))
                 continue
             for problem in one.problems:
-                self.stderr.write(f"{one.source}: {problem}")
+                self.stderr.write(self.style.ERROR(f"{one.source}: {problem}"))
+            for note in one.notes:
+                self.stderr.write(f"{one.source}: {note}")
 
 
 def as_json(outcomes: list[Synced | Failed], seconds: float) -> dict[str, Any]:
