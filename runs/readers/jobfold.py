@@ -114,10 +114,10 @@ class Fold:
         running = None
         if job.status in (None, "queued"):
             job.status = running = "running"
-        self._progress(job, found, offset)
         if found.level in joblog.ERRORS:
-            self._say(job, found, offset, found.event, running or "", running)
-        else:
+            self._say(found, offset, found.event, running or "", running)
+        self._progress(job, found, offset)
+        if found.level not in joblog.ERRORS:
             self._wait(found, offset, running)
 
     def _state(self, job: Job, found: Entry, offset: int) -> None:
@@ -127,13 +127,13 @@ class Fold:
         if job.status in ENDED and status not in ENDED:
             self._attempt(found.job, job, offset)
         news = self._news(job, found, word, status)
+        if news:
+            self._say(found, offset, news, word, status)
         job.status = status or job.status
         self._progress(job, found, offset)
         if job.status in ENDED:
             job.eta_seconds = None
-        if news:
-            self._say(job, found, offset, news, word, status)
-        else:
+        if not news:
             self._wait(found, offset, None)
 
     def _event(self, job: Job, found: Entry, offset: int) -> None:
@@ -144,15 +144,16 @@ class Fold:
         elif job.status in ENDED and status == "running":
             self._attempt(found.job, job, offset)
         job.began = job.began or found.event in joblog.STARTS
+        total, stage = joblog.total_steps(found), joblog.stage(found)
+        news = total not in (None, job.total_steps) or stage not in (None, job.stage)
+        if news or joblog.says_something(found):
+            self._say(found, offset, found.event or "log", word, status)
         job.status = status or job.status
-        job.stage = joblog.stage(found) or job.stage
-        total = joblog.total_steps(found)
+        job.stage = stage or job.stage
         job.total_steps = job.total_steps if total is None else total
         if status in ENDED:
             job.eta_seconds = None
         self._add(job, found, joblog.gpus(found), offset)
-        if joblog.says_something(found):
-            self._say(job, found, offset, found.event, word, status)
 
     @staticmethod
     def _news(job: Job, found: Entry, word: str, status: str | None) -> str:
@@ -210,9 +211,10 @@ class Fold:
             status or "", job.stage, job.step, job.total_steps, job.epoch, job.eta_seconds,
         ))
 
-    def _say(
-        self, job: Job, found: Entry, offset: int, event: str, word: str, status: str | None
-    ) -> None:
+    def _say(self, found: Entry, offset: int, event: str, word: str, status: str | None) -> None:
+        """What one line says; before it, how the job stood until then."""
+        if found.job in self.waiting:
+            self._say_waiting(found.job)
         fields = found.fields
         self.block.said.append(Said(
             offset, found.at, event[: joblog.MAX_EVENT], found.level, found.message,
@@ -266,13 +268,13 @@ class Fold:
 
     def _attempt(self, name: str, job: Job, offset: int) -> None:
         """The job's next attempt: nothing of the last one's progress holds."""
+        if name in self.waiting:
+            self._say_waiting(name)
         self._part(name, job, Part(0, "session", offset))
         job.began = False
         job.step = job.top = job.epoch = job.eta_seconds = job.error = None
 
     def _part(self, name: str, job: Job, part: Part) -> None:
-        if name in self.waiting:
-            self._say_waiting(name)
         if self.part >= MAX_PARTS - 1:
             return
         self._close(name)

@@ -65,21 +65,23 @@ def real(value: int | float) -> float:
 
 
 def seconds(value: object) -> float | None:
-    """Unix seconds of an ISO 8601 time (without a zone: UTC) or of epoch seconds or ms."""
+    """Unix seconds of an ISO 8601 time (without a zone: UTC) or of epoch seconds or ms.
+
+    None before 1970 and beyond the year 9999: a clock that was never set.
+    """
     if type(value) is str:
         try:
             at = datetime.fromisoformat(value)
             if at.tzinfo is None:
                 at = at.replace(tzinfo=timezone.utc)
-            return at.timestamp()
+            found: float | None = at.timestamp()
         except (ValueError, OverflowError):
             return None
-    found = number(value)
-    if found is None or found <= 0:
-        return None
-    if found >= _MILLISECONDS:
-        found /= 1000
-    return found if found < _YEAR_10000 else None
+    else:
+        found = number(value)
+        if found is not None and found >= _MILLISECONDS:
+            found /= 1000
+    return found if found is not None and 0 < found < _YEAR_10000 else None
 
 
 def tree(value: object) -> Any:
