@@ -34,7 +34,7 @@ def apply(run: Run, file: LogFile, said: list[Said]) -> None:
 
 def _job(run: Run, external: str) -> Job:
     job, _ = Job.objects.select_for_update().get_or_create(
-        source_id=run.source_id, external_id=external, defaults={"run": run}
+        run=run, external_id=external, defaults={"source_id": run.source_id}
     )
     return job
 

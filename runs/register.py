@@ -75,6 +75,7 @@ class Change:
     found: FoundRun
     files: list[FoundLog]
     new_files: list[FoundLog]
+    back_files: list[int]
     gone_files: list[int]
     facts: bool
     sidecars: bool
@@ -108,7 +109,7 @@ class Plan:
         datasets = _datasets(self.source, [*self.new, *(change.found for change in self.changed)])
         with transaction.atomic():
             lease.check()
-            self.moves.carry_out({one.path: plain(one.name) for one in (c.found for c in self.changed)})
+            self.moves.carry_out()
             Run.objects.filter(pk__in=[run.id for run in self.vanished]).update(files_missing=True)
             LogFile.objects.filter(run_id__in=[run.id for run in self.vanished]).update(missing=True)
             take_away(self.rehomed, {run.id for run in self.vanished})
@@ -143,7 +144,7 @@ class Plan:
                 files_missing=False, dataset=datasets.get(found.dataset), **_facts(found))
         LogFile.objects.bulk_create(_log_file(self.source, known.id, log) for log in change.new_files)
         LogFile.objects.filter(pk__in=change.gone_files).update(missing=True)
-        LogFile.objects.filter(run_id=known.id, missing=True).exclude(pk__in=change.gone_files).update(missing=False)
+        LogFile.objects.filter(pk__in=change.back_files).update(missing=False)
         if change.to_read:
             self.to_read[known.id] = found
 
@@ -158,13 +159,14 @@ def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> 
     runs = _known_runs(source)
     present = {one.path: one for one in found.runs}
     gone = [run for path, run in runs.items() if path not in present and tree.saw(path)]
+    displaced = [run for path, run in runs.items()
+                 if path in present and _is_displaced(files.get(run.id, {}), present[path], tree)]
     unknown = [one for path, one in present.items() if path not in runs]
-    plan.moves = find_moves(source, gone, unknown, files)
-    moved_to = plan.moves.by_path
-    renamed = plan.moves.renamed
+    plan.moves = find_moves(source, gone, displaced, [*unknown, *(present[run.path] for run in displaced)])
+    moved_to, left, renamed = plan.moves.by_path, plan.moves.left, plan.moves.renamed
     owners = {renamed.get(path, path): file for held in files.values() for path, file in held.items()}
     for path, one in present.items():
-        known = runs.get(path) or moved_to.get(path)
+        known = moved_to.get(path) or (None if path in left else runs.get(path))
         run_id = known.id if known else None
         plan.rehomed += [
             owner for log in one.log_files
@@ -184,17 +186,27 @@ def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> 
     return plan
 
 
+def _is_displaced(files: dict[bytes, KnownFile], found: FoundRun, tree: Tree) -> bool:
+    """Whether a run's path holds files, but none of those that were there."""
+    there = {log.path for log in found.log_files}
+    mine = {path for path, file in files.items() if not file.missing}
+    return bool(mine and there) and mine.isdisjoint(there) and all(tree.saw(path) for path in mine)
+
+
 def _difference(
     known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], tree: Tree, *, full: bool
 ) -> Change | None:
     """What differs between a known run and what was found of it; None where nothing does."""
     there = {log.path for log in found.log_files}
-    changed, new = [], []
+    changed, new, back = [], [], []
     for log in found.log_files:
         file = files.get(log.path)
         if file is None or not file.belongs_to(known.id, log):
             new.append(log)
-        elif full or file.missing or not file.is_as(log):
+            continue
+        if file.missing:
+            back.append(file.id)
+        if full or file.missing or not file.is_as(log):
             changed.append(log)
     gone = [file.id for path, file in files.items() if path not in there and not file.missing and tree.saw(path)]
     facts = _facts(found)
@@ -206,7 +218,7 @@ def _difference(
     sidecars = full or set(known.sidecars) != {plain(_text(path)) for path in found.sidecars} or differs and bool(found.sidecars)
     if not (changed or new or gone or differs or sidecars):
         return None
-    return Change(known, found, changed, new, gone, differs, sidecars)
+    return Change(known, found, changed, new, back, gone, differs, sidecars)
 
 
 def _facts(found: FoundRun) -> dict[str, Any]:

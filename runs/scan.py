@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -138,9 +137,10 @@ class _Sync:
                     on_progress=lambda files: self.report(Progress("scanning", files=files)))
         if not isinstance(tree, Tree):
             return self._no_tree(tree)
-        print_ = fingerprint(tree)
+        print_ = fingerprint(tree, source.layout)
         if print_ == bytes(source.fingerprint) and not self.options.full:
-            self._settle_silent()
+            if not self.options.dry_run:
+                self._settle_silent()
             runs = Run.objects.filter(source=source).active().count()
             return self._synced(began, Gained(), runs=runs, unchanged=runs)
         verdicts = load_verdicts(bytes(source.verdicts))
@@ -171,6 +171,8 @@ class _Sync:
                     self.lease.check()
                     missing = active.update(files_missing=True)
                     LogFile.objects.filter(source=source).update(missing=True)
+                    # were it only not mounted, it comes back as it was: look at it then
+                    Source.objects.filter(pk=source.pk).update(fingerprint=b"")
                 return Synced(source.pk, str(source), missing=missing)
             return Failed(source.pk, str(source), (
                 f"{source.root} is empty, but {active.count()} runs are registered there: is the volume mounted? "
@@ -265,16 +267,16 @@ class _Sync:
             points=gained.points, seconds=round(time.monotonic() - began, 3), dry_run=self.options.dry_run, **counts)
 
 
-def fingerprint(tree: Tree) -> bytes:
+def fingerprint(tree: Tree, layout: str) -> bytes:
     """A hash of everything that a scan looks at: equal where nothing has changed."""
-    digest = hashlib.blake2b(digest_size=32)
-    digest.update(struct.pack("<QQ", tree.dev & (2**64 - 1), tree.ino))
+    digest = hashlib.sha256(f"2 {layout}".encode())
     for directory in tree.top.walk():
-        own = directory.total
-        digest.update(directory.path + b"\0")
-        digest.update(struct.pack("<qqqq", own.files, own.size, own.newest_mtime_ns or 0, directory.entries))
+        own = directory.own
+        # as text: a forged mtime needs more than 64 bits
+        seen = f"{own.files} {own.size} {own.newest_mtime_ns} {directory.entries} {len(directory.files)}"
+        digest.update(b"\0%b\0%b\0" % (directory.path, seen.encode()))
         for file in directory.files:
-            digest.update(file.name + b"\0" + struct.pack("<qqQ", file.size, file.mtime_ns, file.ino))
+            digest.update(b"%b\0%d %d %d\0" % (file.name, file.size, file.mtime_ns, file.ino))
         for problem in directory.problems:
             digest.update(repr(problem).encode())
     return digest.digest()

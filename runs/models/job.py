@@ -50,7 +50,9 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-last_event", "-id"]
-        constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="job_once_per_source")]
+        # each run counts its own jobs: two runs may both have a "job 1"
+        constraints = [models.UniqueConstraint(fields=["run", "external_id"], name="job_once_per_run")]
+        indexes = [models.Index(fields=["source", "external_id"], name="job_by_external_id")]
 
     def __str__(self) -> str:
         return self.external_id

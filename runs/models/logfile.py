@@ -53,8 +53,9 @@ class LogFile(models.Model):
     class Meta:
         ordering = ["run", "first_wall", "id"]
         constraints = [
-            # sha256, since a path may be longer than what a btree takes (2,704 bytes)
-            models.UniqueConstraint(F("source"), Func(F("path"), function="sha256"), name="logfile_once_per_source"),
+            # sha256, since a path may be longer than what a btree takes (2,704 bytes); once a run, not a
+            # source: where a purged run lay a new one may begin
+            models.UniqueConstraint(F("run"), Func(F("path"), function="sha256"), name="logfile_once_per_run"),
         ]
 
     def __str__(self) -> str:
