@@ -193,7 +193,8 @@ def target_of(where: str) -> list[str]:
 def run(name: str, server: int, words: list[str]) -> str:
     """One of PostgreSQL's programs, ended with us; returns what it prints."""
     password = conninfo_to_dict(conninfo()).get("password")
-    env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"} | ({"PGPASSWORD": str(password)} if password else {})
+    env = {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith(("PGPASS", "PGSSL"))}
+    env |= {"LC_ALL": "C"} | ({"PGPASSWORD": str(password)} if password else {})
     done = subprocess.run(
         [str(binaries.client_program(name, server)), *words],
         env=env,

@@ -124,7 +124,12 @@ def database() -> dict[str, Any]:
     """DATABASE_URL, else the embedded PostgreSQL under HOME (trainmon/embedded starts it)."""
     url = env.str("DATABASE_URL", "")
     conf: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql", "NAME": DATABASE, "USER": USER}
-    conf |= env.db_url_config(url) if url else {"HOST": str(PLACES.sockets), "PORT": POSTGRES_PORT}
+    try:
+        conf |= env.db_url_config(url) if url else {"HOST": str(PLACES.sockets), "PORT": POSTGRES_PORT}
+    except ValueError as error:  # its text may hold the password
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read. Percent-encode special characters of the password, or give it by PGPASSWORD."
+        ) from None
     if conf["ENGINE"] != "django.db.backends.postgresql":
         raise ImproperlyConfigured("DATABASE_URL must be a PostgreSQL one: postgresql://user:password@host/name")
     conf["CONN_MAX_AGE"] = 0

@@ -73,6 +73,11 @@ def test_the_socket_form_of_a_url_keeps_its_folder_beside_the_pool(tmp_path):
     assert conf["OPTIONS"]["pool"]["max_size"] == 5 and conf["CONN_MAX_AGE"] == 0
 
 
+def test_a_url_that_cannot_be_read_is_refused_without_showing_the_password(tmp_path):
+    done = load(tmp_path, DATABASE_URL="postgresql://u:p/w@host/x")
+    assert "Percent-encode" in done.stderr.splitlines()[-1]
+
+
 def test_another_kind_of_database_is_refused(tmp_path):
     done = load(tmp_path, DATABASE_URL="sqlite:///x.db")
     assert done.returncode != 0 and "PostgreSQL" in done.stderr

@@ -192,7 +192,8 @@ class Postgres:
 
     def accepts(self) -> bool:
         """Whether it takes a connection: the pid file still says `ready` for a moment after a stop."""
-        where = make_conninfo(host=str(self.places.sockets), port=POSTGRES_PORT, user=USER, dbname=DATABASE)
+        port = self.options.get("port", POSTGRES_PORT)
+        where = make_conninfo(host=str(self.places.sockets), port=port, user=USER, dbname=DATABASE)
         try:
             psycopg.connect(where, connect_timeout=5).close()
         except psycopg.OperationalError:

@@ -1,0 +1,135 @@
+"""Docker: the files are right by Docker's own programs, and the commands in them run a production site."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainmon.machine import ROOT, environment, wait_until
+from trainmon.embedded import binaries, identity
+from trainmon.embedded.places import Places
+from trainmon.embedded.postgres import Postgres
+
+# The wheel's own `docker-compose` script always ends with 0; its binary does not.
+COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
+VARIABLES = {
+    "TRAINMON_SECRET_KEY": "k" * 50,
+    "TRAINMON_HOSTS": "trainmon.example.org",
+    "POSTGRES_PASSWORD": "p/w @é",
+    "LOGS_DIR": "/var/log",
+    "TRAINMON_SYNC_INTERVAL": "1",
+}
+
+
+def compose(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = environment(Path("/nowhere")) | variables
+    return subprocess.run([COMPOSE, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+
+
+def services() -> dict[str, Any]:
+    """docker-compose.yml as Compose understands it, every variable filled in."""
+    return json.loads(compose("config", "--format", "json", **VARIABLES).stdout)["services"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_compose_takes_the_file():
+    done = compose("config", "-q", **VARIABLES)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["TRAINMON_SECRET_KEY", "TRAINMON_HOSTS", "POSTGRES_PASSWORD", "LOGS_DIR"])
+def test_compose_refuses_without_what_production_needs(name):
+    done = compose("config", "-q", **{key: value for key, value in VARIABLES.items() if key != name})
+    assert done.returncode != 0 and name in done.stderr
+
+
+def test_logs_are_mounted_read_only_and_only_one_service_has_a_port():
+    found = services()
+    for service in ("web", "worker", "beat"):
+        (logs,) = [volume for volume in found[service]["volumes"] if volume["target"] == "/logs"]
+        assert logs["read_only"] is True
+    assert [name for name, service in found.items() if service.get("ports")] == ["web"]
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    done = subprocess.run([Path(sys.prefix) / "bin" / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_runs_as_an_ordinary_user_in_production_mode():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users and users[-1] not in {"0", "root"}
+    assert any("TRAINMON_ENV=production" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def ports(shared_home) -> Iterator[dict[str, int]]:
+    """PostgreSQL and Valkey over TCP, as the services of these names."""
+    found = {"postgres:5432": free_port(), "valkey:6379": free_port(), "8000": free_port()}
+    number = str(found["postgres:5432"])
+    server = Postgres(Places(shared_home), {"listen_addresses": "127.0.0.1", "port": number})
+    server.start()
+    program = binaries.valkey_server()
+    assert program
+    words = [str(program), "--port", str(found["valkey:6379"]), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"]
+    who = identity.Identity(os.geteuid(), os.getegid())
+    bus = subprocess.Popen(words, stdout=subprocess.DEVNULL, **who.popen_options())
+    yield found
+    bus.kill()
+    bus.wait()
+    server.stop()
+
+
+def start(name: str, ports: dict[str, int], home: Path, output: Path) -> subprocess.Popen[bytes]:
+    """A service's command with its environment, the names of other containers replaced."""
+    service = services()[name]
+    env = {key: str(value) for key, value in service["environment"].items()}
+    for address in ("postgres:5432", "valkey:6379"):
+        env = {key: value.replace(address, f"127.0.0.1:{ports[address]}") for key, value in env.items()}
+    words = [word.replace("/data/", f"{home}/") for word in service["command"]]
+    words = [str(ports["8000"]) if word == "8000" else word for word in words]
+    words[0] = str(Path(sys.prefix) / "bin" / words[0])
+    with output.open("wb") as file:
+        return subprocess.Popen(words, cwd=ROOT, env=environment(home) | env, stdout=file, stderr=file)
+
+
+def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_path):
+    migrate = start("migrate", ports, shared_home, tmp_path / "migrate")
+    assert migrate.wait(60) == 0, (tmp_path / "migrate").read_text()
+    running = {name: start(name, ports, shared_home, tmp_path / name) for name in ("web", "worker", "beat")}
+    try:
+        url = f"http://127.0.0.1:{ports['8000']}/login/"
+        request = urllib.request.Request(url, headers={"Host": VARIABLES["TRAINMON_HOSTS"]})
+
+        def answers() -> bool:
+            try:
+                return urllib.request.urlopen(request, timeout=10).status == 200
+            except OSError:
+                return False
+
+        def worked() -> bool:
+            said = (tmp_path / "worker").read_text()
+            return "sync_all" in said and "succeeded" in said
+
+        assert wait_until(answers, 40), (tmp_path / "web").read_text()
+        assert wait_until(worked, 40), (tmp_path / "worker").read_text() + (tmp_path / "beat").read_text()
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait(20)
