@@ -69,9 +69,9 @@ def options(question: str) -> argparse.Namespace:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     heads = list(rows[0]) if rows else []
     cells = [[_cell(row.get(head, "")) for head in heads] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heads, *cells)]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     for line in [heads, *cells]:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths)))
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
 def _cell(value: Any) -> str:

@@ -47,14 +47,14 @@ def _walls() -> Iterator[float]:
 
 def regular(tags: int, count: int) -> Iterator[Point]:
     rng = random.Random(2)
-    for place, wall in zip(range(count), _walls()):
+    for place, wall in zip(range(count), _walls(), strict=False):
         yield wall, place // tags, [(place % tags, rng.gauss(1, 0.5))]
 
 
 def grouped(tags: int, count: int) -> Iterator[Point]:
     """All tags of a step in one event."""
     rng = random.Random(3)
-    for step, wall in zip(range(count // tags), _walls()):
+    for step, wall in zip(range(count // tags), _walls(), strict=False):
         yield wall, step, [(tag, rng.gauss(1, 0.5)) for tag in range(tags)]
 
 
@@ -72,7 +72,7 @@ def multirate(tags: int, count: int) -> Iterator[Point]:
 def threaded(tags: int, count: int) -> Iterator[Point]:
     """Each tag has a thread of its own: which comes next is chance."""
     rng, steps = random.Random(5), [0] * tags
-    for _, wall in zip(range(count), _walls()):
+    for _, wall in zip(range(count), _walls(), strict=False):
         tag = rng.randrange(tags)
         yield wall, steps[tag], [(tag, rng.gauss(1, 0.5))]
         steps[tag] += 1
@@ -165,7 +165,7 @@ def records(shape: Shape, count: int) -> Iterator[bytes]:
             tail = raw[: places[0]] + struct.pack("<f", values[0][1]) + raw[places[0] + 4 :]
         else:
             patched = bytearray(raw)
-            for place, (_, value) in zip(places, values):
+            for place, (_, value) in zip(places, values, strict=True):
                 struct.pack_into("<f", patched, place, value)
             tail = bytes(patched)
         head = b"\t" + struct.pack("<d", wall)
@@ -175,7 +175,7 @@ def records(shape: Shape, count: int) -> Iterator[bytes]:
 def _tail(shape: Shape, values: list[tuple[int, float]]) -> tuple[bytes, list[int]]:
     """An event's bytes behind its step, and where its values stand in them."""
     marks = [struct.unpack("<f", struct.pack("<I", 0x40A1B200 + n))[0] for n in range(len(values))]
-    point = (1.0, 0, [(tag, mark) for (tag, _), mark in zip(values, marks)])
+    point = (1.0, 0, [(tag, mark) for (tag, _), mark in zip(values, marks, strict=True)])
     raw = event_proto(shape, point, False).SerializeToString()[9:]
     return raw, [raw.index(struct.pack("<f", mark)) for mark in marks]
 

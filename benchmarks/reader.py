@@ -82,7 +82,7 @@ def measure(name: str, count: int, rounds: int, report: Report) -> None:
         taken.append((cpu(lambda: read_points(logdir), count),
                       data_server_cpu(logdir),
                       cpu(lambda: read_bytes(logdir), size)))
-    ours, server, plain = (statistics.median(column) for column in zip(*taken))
+    ours, server, plain = (statistics.median(column) for column in zip(*taken, strict=True))
     ratio = statistics.median(a / b for a, b, _ in taken)
     report.rows.append({
         "shape": name, "points": count, "MB": size / 1e6, "trainmon s": ours,

@@ -7,6 +7,8 @@ bytes; ``gather`` takes known records wherever they stand.  Both check every CRC
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import google_crc32c
 import numpy as np
@@ -55,7 +57,8 @@ def decode_steps(words: np.ndarray, size: int) -> np.ndarray:
         part = words >> kind(place)
         part &= kind(127 << 7 * place)
         steps |= part
-    return steps.astype(np.int64)
+    signed: np.ndarray = steps.astype(np.int64)
+    return signed
 
 
 def long_steps(byte: Callable[[int], np.ndarray], size: int) -> np.ndarray:
@@ -125,7 +128,7 @@ class Composite:
         for number, start in enumerate(self.starts.tolist()):
             walls[number] = column(start + WALL, "<f8")
         steps = self._steps(column, rows)
-        for number, (start, template) in enumerate(zip(self.starts.tolist(), self.templates)):
+        for number, (start, template) in enumerate(zip(self.starts.tolist(), self.templates, strict=True)):
             first = base + at + start
             offsets = range(first, first + rows * self.size, self.size)
             for tag, place, dtype in template.values:
@@ -145,10 +148,9 @@ class Composite:
                 words[number] = column(start + STEP, dtype)
             return decode_steps(words, size)
         steps = np.zeros((len(self.templates), rows), np.int64)
-        for number, (start, one) in enumerate(zip(self.starts.tolist(), self.templates)):
+        for number, (start, one) in enumerate(zip(self.starts.tolist(), self.templates, strict=True)):
             if one.step_size > 8:
-                steps[number] = long_steps(
-                    lambda place: column(start + STEP + place, "u1"), one.step_size)
+                steps[number] = long_steps(partial(_byte, column, start + STEP), one.step_size)
             elif one.step_size:
                 dtype = "<u4" if one.step_size <= 4 else "<u8"
                 words = column(start + STEP, dtype)
@@ -165,7 +167,11 @@ def _clock(fold: Fold, walls: np.ndarray, offset: Callable[[int], int]) -> None:
             return
         first, last = int(told[0]), int(told[-1])
     for place in (first, last):
-        fold.clock(offset(place), float(walls.flat[place]))
+        fold.clock(int(offset(place)), float(walls.flat[place]))
+
+
+def _byte(column: Callable[[int, str], np.ndarray], first: int, place: int) -> np.ndarray:
+    return column(first + place, "u1")
 
 
 def gather(
@@ -183,14 +189,14 @@ def gather(
         one = templates[number]
         kinds.setdefault((one.step_size, tuple(v[2] for v in one.values)), []).append(place)
     for (step_size, dtypes), places in kinds.items():
-        some = slice(None)
+        some = np.arange(len(numbers))
         if len(kinds) > 1:
             wanted = np.zeros(len(used), bool)
             wanted[places] = True
             some = np.flatnonzero(wanted[numbers])
         at, which = starts[some], numbers[some]
         walls, steps = _wall_and_step(data, at, step_size)
-        _clock(fold, walls, lambda place: base + int(at[place]))
+        _clock(fold, walls, (base + at).__getitem__)
         for place, dtype in enumerate(dtypes):
             table = np.zeros((2, len(used)), np.int64)
             for one in places:
@@ -238,6 +244,6 @@ def _split(
     tags, offsets = tags[order], offsets[order]
     steps, walls, values = steps[order], walls[order], values[order]
     bounds = [0, *(np.flatnonzero(np.diff(tags)) + 1).tolist(), len(tags)]
-    for start, stop in zip(bounds, bounds[1:]):
+    for start, stop in pairwise(bounds):
         fold.piece(int(tags[start]), Piece(
             offsets[start:stop], steps[start:stop], walls[start:stop], values[start:stop]))

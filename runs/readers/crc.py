@@ -60,7 +60,8 @@ def find_headers(data: np.ndarray, most: int) -> np.ndarray:
         crc ^= _TABLES[place][data[at + place]]
     crc = (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(MASK_DELTA)
     stored = np.ndarray((count,), "<u4", data, 8, (1,))
-    return at[stored[at] == crc]
+    good: np.ndarray = at[stored[at] == crc]
+    return good
 
 
 #: CRC of anything followed by its own CRC.
@@ -75,7 +76,7 @@ def _joint() -> int:
     for _ in range(4):
         byte = by_top[wanted >> 24]
         wanted = (wanted ^ table[byte]) << 8 & ALL | byte
-    return wanted ^ google_crc32c.extend(RESIDUE, bytes(8)) ^ ALL
+    return wanted ^ int(google_crc32c.extend(RESIDUE, bytes(8))) ^ ALL
 
 
 _JOINT = _joint()
@@ -104,7 +105,7 @@ def all_good_rows(rows: np.ndarray, starts: list[int], ends: list[int]) -> bool:
     """``all_good`` for (count, size) uint8 rows that hold records at the same places."""
     copy = rows.copy()
     count, size = copy.shape
-    for start, end in zip(starts, ends):
+    for start, end in zip(starts, ends, strict=True):
         crcs = np.ndarray((count,), "<u4", copy, end - 4, (size,))
         crcs[:] = _unmasked(crcs)
         np.ndarray((count,), "<u8", copy, start, (size,))[:] = 0

@@ -34,7 +34,7 @@ class Keeper:
                 self.fold.session(offset)
         elif event.what in ("graph", "meta graph", "run metadata"):
             self._graph(event, payload, offset, size)
-        for value, number in zip(event.values, numbers):
+        for value, number in zip(event.values, numbers, strict=True):
             if value.plugin == "hparams":
                 self._hparams(value, offset, size)
             elif value.form:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from runs.readers.records import Blob, Block, Part, Points
+from runs.readers.records import Block, Part, Points
 from runs.readers.tfstate import WINDOW, State
 
 #: A file whose steps run backwards would be cut at each record: further on nothing is cut.
@@ -139,8 +140,8 @@ class Fold:
 
     def _said(self, columns: dict[int, Column], start: int, stop: int = _NOTHING) -> bool:
         """Whether a summary stands between two offsets of this block."""
-        others = (one.offset for one in (*self.block.texts, *self.block.blobs)
-                  if not isinstance(one, Blob) or one.plugin != "graphs")
+        others = [one.offset for one in self.block.texts]
+        others += [one.offset for one in self.block.blobs if one.plugin != "graphs"]
         return any(start <= offset < stop for offset in others) or any(
             column.place(start) < column.place(stop) for column in columns.values())
 
@@ -210,7 +211,7 @@ class Fold:
         steps, first = column.steps[column.old :], self.state.part
         at = 0
         for values in _runs(column.values):
-            for part, (start, stop) in enumerate(zip(places, places[1:])):
+            for part, (start, stop) in enumerate(pairwise(places)):
                 start, stop = max(start, at), min(stop, at + len(values))
                 if start < stop:
                     self.block.points.append(Points(
@@ -228,7 +229,7 @@ def _row_pieces(rows: list[tuple[int, int, float, str, bytes]]) -> list[Piece]:
     pieces, start = [], 0
     for place in range(1, len(rows) + 1):
         if place == len(rows) or rows[place][3] != rows[start][3]:
-            offsets, steps, walls, dtypes, raws = zip(*rows[start:place])
+            offsets, steps, walls, dtypes, raws = zip(*rows[start:place], strict=True)
             pieces.append(Piece(
                 np.array(offsets, np.int64), np.array(steps, np.int64),
                 np.array(walls, np.float64), np.frombuffer(b"".join(raws), dtypes[0])))
@@ -241,7 +242,7 @@ def _in_order(pieces: list[Piece]) -> list[Piece]:
     if len(pieces) == 1:
         return pieces
     pieces = sorted(pieces, key=lambda piece: piece.offsets[0])
-    if all(a.offsets[-1] < b.offsets[0] for a, b in zip(pieces, pieces[1:])):
+    if all(a.offsets[-1] < b.offsets[0] for a, b in pairwise(pieces)):
         return pieces
     if len({piece.values.dtype for piece in pieces}) > 1:
         points = [

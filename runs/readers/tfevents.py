@@ -40,6 +40,8 @@ WHOLE_BYTES = 8 * 1024 * 1024
 SHORTEST, LONGEST = 64, 65536
 #: Fewer periods are not worth a matrix.
 PERIODS = 16
+#: Different headers remembered.
+MOST_HEADERS = 100_000
 _SIZE = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 
@@ -92,7 +94,7 @@ class _Reading:
         while going and state.offset < self.stop and not self.block.at_end:
             going = self._recover() if state.lost_from >= 0 else self._records()
         if self.known:
-            starts, numbers = map(np.concatenate, zip(*self.known))
+            starts, numbers = map(np.concatenate, zip(*self.known, strict=True))
             gather(self.bytes, starts, numbers, self.learned.templates, self.base, self.fold)
         self.fold.finish()
         self.learned.tags = len(state.tags)
@@ -155,46 +157,60 @@ class _Reading:
 
     def _stretch(self, count: int) -> bool:
         """Take up to ``count`` records one by one; false where no more can be taken."""
+        data, learned = self.data, self.learned
         starts: list[int] = []
-        numbers: list[int] = []
-        history: list[int] = []
         at, going = self.state.offset - self.base, True
-        while going and at < len(self.data) and len(starts) < count:
-            at = self.learned.walk(self.data, at, count, starts, numbers)
-            history += numbers[len(history) :]
+        while going and at < len(data) and len(starts) < count:
+            at = learned.frames(data, at, count, starts)
             self.state.offset = self.base + at
-            if at < len(self.data) and len(starts) < count:
-                number = self._unknown(at)
-                going = number is not None
-                if number is not None:
-                    starts.append(at)
-                    numbers.append(-1)
-                    history.append(number)
-                    at = self.state.offset - self.base
-        if starts:
-            self._stretched(starts, numbers, history, at)
-        return going
-
-    def _unknown(self, at: int) -> int | None:
-        """Take the record at ``at``, which no template knows; as ``_record`` returns."""
-        size = self._header(at)
-        number = self._record(self.base + at, self.data[at : at + size], size) if size else None
-        if number is not None:
-            self.state.offset += size
-        return number
-
-    def _stretched(
-        self, starts: list[int], numbers: list[int], history: list[int], end: int
-    ) -> None:
-        """Check a stretch's CRCs and remember which templates came."""
+            if at < len(data) and len(starts) < count:
+                going = self._header(at) > 0
+        if not starts:
+            return going
         begins = np.array(starts, np.int64)
-        ends = np.append(begins[1:], end)
-        self._found(begins, ends, np.array(numbers, np.int64),
-                    bad_records(self.bytes, begins, ends))
-        past = self.learned.history
-        past += history
+        ends = np.append(begins[1:], at)
+        numbers = learned.look_up(data, self.bytes, begins, ends)
+        at_end, self.block.at_end = self.block.at_end, False
+        taken = self._unknown(begins, ends, numbers)
+        if taken < len(begins):  # what was seen behind it is seen again
+            self.state.offset = self.base + starts[taken]
+            self.state.lost_from = -1
+            begins, ends, numbers = begins[:taken], ends[:taken], numbers[:taken]
+            going = True
+        else:
+            self.block.at_end = at_end
+        if taken:
+            self._found(begins, ends, numbers, bad_records(self.bytes, begins, ends))
+        return going and not self.block.at_end
+
+    def _unknown(self, starts: np.ndarray, ends: np.ndarray, numbers: np.ndarray) -> int:
+        """Parse what no template knows; up to where the stretch is taken.
+
+        ``numbers`` gets the templates that ``look_up`` could not tell, -1 stays where a record
+        is kept here.  The rest of a stretch must be looked up again once templates are forgotten.
+        """
+        learned, data = self.learned, self.data
+        forgotten, taken = learned.forgotten, len(starts)
+        history = numbers.tolist()
+        for place in np.flatnonzero(numbers < 0).tolist():
+            start, end = int(starts[place]), int(ends[place])
+            number = learned.find(data, start, end - start)
+            if number >= 0:
+                numbers[place] = history[place] = number
+                continue
+            kept = self._record(self.base + start, data[start:end], end - start)
+            if kept is None:
+                taken = place
+                break
+            history[place] = kept
+            if learned.forgotten != forgotten:
+                taken = place + 1
+                break
+        past = learned.history
+        past += history[:taken]
         if len(past) > 2 * HISTORY:
             del past[:-HISTORY]
+        return taken
 
     def _found(
         self, starts: np.ndarray, ends: np.ndarray, numbers: np.ndarray, bad: list[int]
@@ -214,7 +230,7 @@ class _Reading:
             self.fold.good(self.base + int(starts[keep][0]), int(keep.sum()))
 
     def _header(self, at: int) -> int:
-        """The size of the record at ``at``; 0 where none lies whole in ``data``."""
+        """Learn the size of the record at ``at``; 0 where none lies whole in ``data``."""
         size = self._frame(at)
         if size < 0:
             return 0
@@ -224,6 +240,10 @@ class _Reading:
             else:
                 self.block.at_end = self.base + at + size > self.source.size
             return 0
+        sizes = self.learned.sizes
+        if len(sizes) >= MOST_HEADERS:
+            sizes.clear()
+        sizes[self.data[at : at + 12]] = size
         return size
 
     def _frame(self, at: int) -> int:

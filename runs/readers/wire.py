@@ -126,9 +126,9 @@ def fields(data: Payload, at: int, end: int) -> Iterator[tuple[int, int, int, in
         elif kind == LENGTH:
             size, start = varint(data, at, end)
             at = start + size
-        elif kind == FIXED64 or kind == FIXED32:
+        elif kind in (FIXED64, FIXED32):
             at += 8 if kind == FIXED64 else 4
-        elif kind == GROUP or kind == GROUP_END:
+        elif kind in (GROUP, GROUP_END):
             depth += 1 if kind == GROUP else -1
             if depth < 0:
                 raise NotAnEvent("group without a start")

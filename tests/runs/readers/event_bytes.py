@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 import tempfile
@@ -86,7 +85,7 @@ def joined(found: list[Block]) -> Found:
             assert len(one.steps) == len(one.walls) == len(one.values) > 0
             points.setdefault((one.tag, one.part), []).extend(zip(
                 one.steps.tolist(), (wall.tobytes() for wall in one.walls),
-                (value.tobytes() for value in one.values), [one.values.dtype.str] * len(one.steps)))
+                (value.tobytes() for value in one.values), [one.values.dtype.str] * len(one.steps), strict=True))
     walls = [block.first_wall for block in found if block.first_wall is not None]
     lasts = [block.last_wall for block in found if block.last_wall is not None]
     lists = {name: [one for block in found for one in getattr(block, name)]

@@ -14,7 +14,19 @@ from runs.readers import tfevents
 from runs.readers.records import Damage, TooMuch
 from runs.readers.tfevents import State, peek, read
 from tests.runs.readers.event_bytes import (
-    blocks, event, framed, head, in_pieces, joined, opened, record, scalars, shape, simple, whole)
+    blocks,
+    event,
+    framed,
+    head,
+    in_pieces,
+    joined,
+    opened,
+    record,
+    scalars,
+    shape,
+    simple,
+    whole,
+)
 from tests.runs.readers.test_tfevents_fuzz import mixed, mutated
 
 

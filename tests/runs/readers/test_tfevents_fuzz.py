@@ -6,14 +6,12 @@ import random
 import struct
 import time
 
+import numpy as np
 import pytest
 from tensorboard.compat.proto import event_pb2
 from tensorboard.util import tensor_util
 
-import numpy as np
-
-from tests.runs.readers.event_bytes import (
-    event, framed, in_pieces, masked, record, scalars, simple, whole)
+from tests.runs.readers.event_bytes import event, framed, in_pieces, masked, record, scalars, simple, whole
 from tests.runs.readers.reference import reference
 
 SECONDS = 4.0

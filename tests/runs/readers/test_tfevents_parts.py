@@ -5,8 +5,7 @@ from __future__ import annotations
 from tensorboard.compat.proto import event_pb2
 
 from runs.readers.records import Part
-from tests.runs.readers.event_bytes import (
-    column, framed, in_pieces, record, scalars, shape, simple, whole)
+from tests.runs.readers.event_bytes import column, framed, in_pieces, record, scalars, shape, simple, whole
 
 START = framed(event_pb2.Event(
     step=0, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)).SerializeToString())

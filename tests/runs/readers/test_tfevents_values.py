@@ -15,8 +15,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 from tensorboardX import SummaryWriter
 
-from tests.runs.readers.event_bytes import (
-    column, event, framed, in_pieces, record, scalars, shape, simple, whole)
+from tests.runs.readers.event_bytes import column, event, framed, in_pieces, record, scalars, shape, simple, whole
 from tests.runs.readers.reference import reference
 
 
