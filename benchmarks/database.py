@@ -19,6 +19,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from benchmarks.common import DATA
+
 ROOT = Path(__file__).parent.parent
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
@@ -69,7 +71,9 @@ class Databases:
         who = quote(of["USER"] or "", safe="") + (":" + quote(of["PASSWORD"], safe="") if of.get("PASSWORD") else "")
         host, port = str(of.get("HOST") or ""), of.get("PORT") or 5432
         place = f"/{name}?host={quote(host)}&port={port}" if host.startswith("/") else f"{host}:{port}/{name}"
-        return {**os.environ, "DATABASE_URL": f"postgresql://{who}@{place}"}
+        # our modules compiled once, as any installation has them; the checkout stays clean
+        compiled = {"PYTHONPYCACHEPREFIX": str(DATA / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
+        return {**os.environ, **compiled, "DATABASE_URL": f"postgresql://{who}@{place}"}
 
     def connect(self, name: str) -> psycopg.Connection:
         """An autocommitting connection."""
