@@ -71,7 +71,7 @@ lint: install-dev
 	$(PY) -m ruff check .
 
 types: install-dev
-	$(PY) -m mypy .
+	$(PY) -m mypy
 
 migrations: install-dev
 	$(PY) manage.py makemigrations --check --dry-run

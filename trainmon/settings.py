@@ -126,7 +126,7 @@ def database() -> dict[str, Any]:
     conf: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql", "NAME": DATABASE, "USER": USER}
     try:
         conf |= env.db_url_config(url) if url else {"HOST": str(PLACES.sockets), "PORT": POSTGRES_PORT}
-    except ValueError as error:  # its text may hold the password
+    except ValueError:  # its text may hold the password
         raise ImproperlyConfigured(
             "DATABASE_URL cannot be read. Percent-encode special characters of the password, or give it by PGPASSWORD."
         ) from None
