@@ -39,7 +39,11 @@ _local = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a list needs to know of some points: extremes over finite values, the rest counted."""
+    """What a list needs to know of some points: extremes over finite values, the rest counted.
+
+    ``last``, ``last_step`` and ``last_wall`` are those of the point with the latest wall time
+    (of several the last one), ``first_step`` is the smallest: the same however points are cut.
+    """
 
     count: int
     first_step: int
@@ -96,16 +100,27 @@ def summarize(steps: np.ndarray, walls: np.ndarray, values: np.ndarray) -> Summa
         nonfinite = len(floats) - len(finite)
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (np.nan, np.nan)
     some = nonfinite < len(floats)
+    at = _latest(walls)
     return Summary(
         count=len(steps),
-        first_step=int(steps[0]),
-        last_step=int(steps[-1]),
-        last=float(floats[-1]),
-        last_wall=float(walls[-1]),
+        first_step=int(steps.min()),
+        last_step=int(steps[at]),
+        last=float(floats[at]),
+        last_wall=float(walls[at]),
         minimum=low if some else None,
         maximum=high if some else None,
         nonfinite=nonfinite,
     )
+
+
+def _latest(walls: np.ndarray) -> int:
+    """The place of the latest wall time, the last of several; of NaN only, the last."""
+    latest = walls.max()
+    if latest != latest:
+        latest = np.fmax.reduce(walls)
+    if walls[-1] == latest or latest != latest:
+        return len(walls) - 1
+    return int(np.flatnonzero(walls == latest)[-1])
 
 
 def _differences(column: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class Seen:
 
     def settled_mtime_ns(self) -> int:
         """The mtime to remember: 0, which no file has, where it may yet hide a change."""
-        return 0 if time.time() - self.mtime < RACY else self.mtime_ns
+        return 0 if time.time() - self.mtime < RACY else max(self.mtime_ns, -(2**63))
 
 
 def of(fd: int) -> Seen:

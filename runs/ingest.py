@@ -9,20 +9,22 @@ is open while a file is read.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from runs import identity, jobs, redact
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile, Run, Sample, Segment, TextSummary
 from runs.plain import plain
-from runs.points import SeriesWriter, ensure_tags, forget_generations, recount
+from runs.points import SeriesWriter, ensure_tags, forget_generations, recount, tag_name
 from runs.readers import confined, jsonl, tfevents
 from runs.readers.records import Block, Part, Points, TooMuch
 
@@ -36,6 +38,7 @@ SAMPLES_KEPT, TEXTS_KEPT = 100_000, 10_000
 SAMPLE_KINDS = frozenset({"image", "audio"})
 
 Report = Callable[[int], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class Gained:
     records: int = 0
     damages: int = 0
     generations: int = 0
+    vanished: int = 0
     errors: list[str] = field(default_factory=list)
     runs: set[int] = field(default_factory=set)
 
@@ -57,6 +61,7 @@ class Gained:
         self.records += other.records
         self.damages += other.damages
         self.generations += other.generations
+        self.vanished += other.vanished
         self.errors += other.errors
         self.runs |= other.runs
 
@@ -75,7 +80,14 @@ def ingest(run_id: int, lease: Lease, report: Report = lambda _: None, *, full: 
         reading = _Reading(log_file, lease, report, gained, last=index == len(files) - 1)
         try:
             reading.read(full=full)
+        except FileNotFoundError:
+            reading.leave()
         except (OSError, TooMuch) as problem:
+            reading.fail(problem)
+        except (LeaseLost, OperationalError, InterfaceError):
+            raise
+        except Exception as problem:  # what no test foresaw: the file says so, the other runs go on
+            log.exception("run %s: %s", run_id, log_file.path_text)
             reading.fail(problem)
     if gained.bytes_read or gained.generations or gained.errors:
         gained.runs.add(run_id)
@@ -105,7 +117,7 @@ class _Reading:
         for _ in range(3):
             with confined.opened(self.file.source.root, self.path) as fd:
                 seen = identity.of(fd)
-                if full or not identity.continues(fd, seen, self.file):
+                if full or not self._goes_on() or not identity.continues(fd, seen, self.file):
                     self._begin_generation()
                 full = False
                 self._read_open(fd, seen)
@@ -115,15 +127,33 @@ class _Reading:
 
     def fail(self, problem: Exception) -> None:
         """Store on the file why it cannot be read further; the others go on."""
+        expected = isinstance(problem, OSError | TooMuch)
         why = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        why = plain(why if expected else f"it cannot be stored: {type(problem).__name__}: {why}")[:2000]
+        self._judge(error=why)
+        self.gained.errors.append(f"{self.file.path_text}: {why}")
+
+    def leave(self) -> None:
+        """It has vanished since the scan: the next one says whether it is gone."""
+        self.gained.vanished += 1
+        self._judge()
+
+    def _judge(self, **facts: str) -> None:
         with transaction.atomic():
             self.lease.check()
             run = Run.objects.select_for_update().get(pk=self.file.run_id)
-            LogFile.objects.filter(pk=self.file.pk).update(error=plain(why))
+            if facts:
+                LogFile.objects.filter(pk=self.file.pk).update(**facts)
             settle(run, time.time())
             run.version += 1
             run.save()
-        self.gained.errors.append(f"{self.file.path_text}: {why}")
+
+    def _goes_on(self) -> bool:
+        """Whether this version's reader understands where it stood."""
+        try:
+            return not self.file.state or bool(self.reader.State.load(bytes(self.file.state)))
+        except ValueError:
+            return False
 
     def _begin_generation(self) -> None:
         """The content is another than was read: go from 0, beside what is shown."""
@@ -164,7 +194,8 @@ class _Reading:
             self._known_plugins: dict[str, str] = {}
             others = LogFile.objects.filter(run_id=self.file.run_id, kind=LogFile.Kind.EVENTS, prefix=self.file.prefix)
             for dumped in others.exclude(pk=self.file.pk).exclude(state=b"").values_list("state", flat=True):
-                self._known_plugins.update(tfevents.State.load(bytes(dumped)).plugins)
+                with contextlib.suppress(ValueError):  # of another version: read anew, it says so again
+                    self._known_plugins.update(tfevents.State.load(bytes(dumped)).plugins)
         return self._known_plugins
 
     def _commit(
@@ -174,7 +205,7 @@ class _Reading:
         file, state = self.file, blocks[-1].state
         points = _named([piece for block in blocks for piece in block.points], state)
         if points:
-            ensure_tags({file.prefix + piece.tag for piece in points})
+            ensure_tags({tag_name(file.prefix, piece.tag) for piece in points})
         with transaction.atomic():
             self.lease.check()
             run = Run.objects.select_for_update().get(pk=file.run_id)

@@ -60,7 +60,8 @@ def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Iterat
     if method == "forkserver":
         context.set_forkserver_preload(["runs.child"])
     ours, theirs = context.Pipe()
-    child = context.Process(target=_child, args=(work, argument, theirs, ours), daemon=False)
+    parent = os.getpid() if method == "fork" else 0
+    child = context.Process(target=_child, args=(work, argument, theirs, ours, parent), daemon=False)
     child.start()
     theirs.close()
     try:
@@ -98,14 +99,14 @@ def _end(child: Any) -> None:
         child.join(2)
 
 
-def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection) -> None:
-    from django.db import OperationalError, connections
+def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection, parent: int) -> None:
+    from django.db import InterfaceError, OperationalError, connections
 
     parents_end.close()
-    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    die_with(parent or os.getppid())
     try:
         end: Ended | Broken = Ended(work(argument, lambda value: pipe.send(Told(value))))
-    except OperationalError as error:
+    except (OperationalError, InterfaceError) as error:
         end = Broken(f"the database failed: {error}".strip(), database=True)
     except Exception as error:  # the parent tells it; nothing is swallowed
         import traceback
@@ -120,8 +121,12 @@ def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection)
     pipe.close()
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this process when the one that started it is gone (it gets another parent then)."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)

@@ -97,6 +97,7 @@ def _gone(holder: str) -> bool:
     if machine != _machine() or not pid.isdigit():
         return False
     try:
-        return _started(int(pid)) != started
+        # a zombie holds nothing: it waits for a parent that may never ask
+        return _started(int(pid)) != started or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -65,7 +65,9 @@ class Moves:
             self.renamed[bytes(file.path)] = log.path
 
 
-def find_moves(source: Source, gone: list[KnownRun], displaced: list[KnownRun], places: list[FoundRun]) -> Moves:
+def find_moves(
+    source: Source, gone: list[KnownRun], displaced: list[KnownRun], places: list[FoundRun], report: Callable[[], None]
+) -> Moves:
     """Match runs with the places where all of their read files are now.
 
     ``gone`` are runs whose path is no more, ``displaced`` those whose path holds other files
@@ -74,7 +76,7 @@ def find_moves(source: Source, gone: list[KnownRun], displaced: list[KnownRun], 
     moves = Moves()
     if not places or not (gone or displaced):
         return moves
-    free = _Places(source, places)
+    free = _Places(source, places, report)
     held = _held([*gone, *displaced])
     matched: dict[bytes, tuple[KnownRun, FoundRun, Pairs]] = {}
     for run in [*gone, *displaced]:
@@ -110,8 +112,8 @@ def take_away(files: Iterable[KnownFile], vanished: set[int]) -> None:
 class _Places:
     """Where runs were found, by what could tell whose they are."""
 
-    def __init__(self, source: Source, found: list[FoundRun]) -> None:
-        self.source, self.found = source, [one for one in found if one.log_files]
+    def __init__(self, source: Source, found: list[FoundRun], report: Callable[[], None]) -> None:
+        self.source, self.found, self.report = source, [one for one in found if one.log_files], report
         self.by_path = {log.path: one for one in self.found for log in one.log_files}
 
     @cached_property
@@ -119,6 +121,7 @@ class _Places:
         """By the hash of the first bytes: one look at each file, however many runs have moved."""
         heads: dict[bytes, list[FoundRun]] = defaultdict(list)
         for path, one in self.by_path.items():
+            self.report()
             if (head := _head(self.source, path)) is not None:
                 heads[head].append(one)
         return heads

@@ -8,6 +8,7 @@ committed together.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ COLUMNS = (
 TYPES = ["int8", "int8", "int4", "int4", "int8", "int4", "int8", "int8", "float8", "float8",
          "float8", "float8", "int4", "bytea"]
 
+#: A longer name of a series is cut and ends in its SHA-256: an index row holds 2.7 KB.
+NAME_BYTES = 2000
+
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -39,6 +43,7 @@ class Held:
     tail: Columns | None = None
     stored: bool = False  # whether the tail has a row
     short: tuple[int, int] | None = None  # (start, count) of a last chunk that may still grow
+    highest: int = 0  # part
 
 
 class SeriesWriter:
@@ -52,6 +57,7 @@ class SeriesWriter:
         self.prefix, self.fresh = prefix, fresh
         self.series: dict[str, int] = {}
         self.held: dict[int, Held] = {}
+        self.ends: dict[tuple[int, int], int] = {}
 
     def write(self, points: Iterable[Points], *, shown: bool) -> int:
         """Store these points, in file order; returns how many.
@@ -61,7 +67,7 @@ class SeriesWriter:
         """
         pieces: dict[str, list[Points]] = {}
         for one in points:
-            pieces.setdefault(self.prefix + one.tag, []).append(one)
+            pieces.setdefault(tag_name(self.prefix, one.tag), []).append(one)
         if not pieces:
             return 0
         by_tag = {tag: [_columns(group) for group in _groups(found)] for tag, found in pieces.items()}
@@ -106,11 +112,12 @@ class SeriesWriter:
                 f"WHERE {where} ORDER BY series_id, part DESC, start DESC", values)
             for pk, part, start, count in cursor.fetchall():
                 short = (start, count) if count < chunks.SETTLED_POINTS else None
-                self.held[pk] = Held(part, start + count, short=short)
+                self.held[pk] = Held(part, start + count, short=short, highest=part)
             cursor.execute(f"SELECT series_id, part, start, data FROM runs_seriestail WHERE {where}", values)
             for pk, part, start, data in cursor.fetchall():
                 short = self.held[pk].short if self.held[pk].part == part else None
-                self.held[pk] = Held(part, start, chunks.unpack(data), stored=True, short=short)
+                highest = max(part, self.held[pk].highest)
+                self.held[pk] = Held(part, start, chunks.unpack(data), stored=True, short=short, highest=highest)
 
     def _append(
         self, series: int, held: Held, part: int, columns: Columns, rewritten: list[tuple[int, int, int]]
@@ -123,7 +130,7 @@ class SeriesWriter:
             held.start += len(held.tail[0])
             held.tail = held.short = None
         if part != held.part:
-            held.part, held.start, held.short = part, 0, None
+            self._turn_to(series, held, part)
         joined = columns if held.tail is None else _joined(held.tail, columns)
         if len(joined[0]) <= chunks.TAIL_POINTS:
             held.tail = joined
@@ -141,6 +148,23 @@ class SeriesWriter:
             held.short = (held.start, count) if count < chunks.SETTLED_POINTS else None
             held.start += count
         return rows
+
+    def _turn_to(self, series: int, held: Held, part: int) -> None:
+        """Go on in another part: nearly always a new one, but two jobs may write one tag in turn."""
+        self.ends[(series, held.part)] = held.start
+        held.short = None
+        if (series, part) in self.ends:
+            held.start = self.ends[(series, part)]
+        elif part > held.highest or self.fresh:
+            held.start = 0
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT coalesce(max(start + count), 0) FROM runs_serieschunk WHERE series_id = %s "
+                    "AND log_file_id = %s AND generation = %s AND part = %s",
+                    [series, self.log_file_id, self.generation, part])
+                (held.start,) = cursor.fetchone()
+        held.part, held.highest = part, max(part, held.highest)
 
     def _read_chunk(self, series: int, held: Held, rows: list[tuple[Any, ...]]) -> Columns | None:
         """The last chunk of a series: among the rows still to be stored, else from the table."""
@@ -201,6 +225,14 @@ class SeriesWriter:
                     "ON CONFLICT (series_id, log_file_id, generation) DO UPDATE SET "
                     + ", ".join(f"{name} = EXCLUDED.{name}" for name in names[3:]),
                     [list(column) for column in zip(*kept, strict=True)])
+
+
+def tag_name(prefix: str, tag: str) -> str:
+    """What a series is stored as; a name that no index could hold is cut, with its digest."""
+    name = prefix + tag
+    if len(name) * 4 <= NAME_BYTES or len(raw := name.encode(errors="backslashreplace")) <= NAME_BYTES:
+        return name
+    return f"{raw[: NAME_BYTES - 65].decode(errors='ignore')}~{hashlib.sha256(raw).hexdigest()}"
 
 
 def ensure_tags(names: Iterable[str]) -> None:
@@ -300,7 +332,7 @@ def _merged(summaries: Iterable[Summary]) -> Summary:
     """One summary of several, in file order; the last value is that with the latest wall time."""
     first, *rest = summaries
     for one in rest:
-        newest = one if not one.last_wall < first.last_wall else first
+        newest = one if _age(one.last_wall) >= _age(first.last_wall) else first
         first = replace(
             newest,
             count=first.count + one.count,
@@ -310,6 +342,11 @@ def _merged(summaries: Iterable[Summary]) -> Summary:
             nonfinite=first.nonfinite + one.nonfinite,
         )
     return first
+
+
+def _age(wall: float) -> tuple[bool, float]:
+    """To compare wall times: NaN is older than all."""
+    return (False, 0.0) if math.isnan(wall) else (True, wall)
 
 
 def _least(a: float | None, b: float | None, choose: Any) -> float | None:

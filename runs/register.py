@@ -149,7 +149,9 @@ class Plan:
             self.to_read[known.id] = found
 
 
-def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> Plan:
+def compare(
+    source: Source, tree: Tree, found: Found, *, full: bool = False, report: Callable[[], None] = lambda: None
+) -> Plan:
     """What this scan means: new, changed and unchanged runs, moves, and what has vanished.
 
     A run that could not be seen (an unreadable folder above it) has not vanished.
@@ -162,7 +164,7 @@ def compare(source: Source, tree: Tree, found: Found, *, full: bool = False) -> 
     displaced = [run for path, run in runs.items()
                  if path in present and _is_displaced(files.get(run.id, {}), present[path], tree)]
     unknown = [one for path, one in present.items() if path not in runs]
-    plan.moves = find_moves(source, gone, displaced, [*unknown, *(present[run.path] for run in displaced)])
+    plan.moves = find_moves(source, gone, displaced, [*unknown, *(present[run.path] for run in displaced)], report)
     moved_to, left, renamed = plan.moves.by_path, plan.moves.left, plan.moves.renamed
     owners = {renamed.get(path, path): file for held in files.values() for path, file in held.items()}
     for path, one in present.items():

@@ -26,7 +26,7 @@ from runs.models.run import Status
 from runs.plain import plain
 from runs.readers import confined, jsonl, layout, naming, tfevents
 from runs.readers.found import Found, Peeked, Verdict
-from runs.readers.problems import IO_ERROR, LONG_PATH, MORE, TOO_DEEP, UNREADABLE, Problem
+from runs.readers.problems import IO_ERROR, LONG_PATH, MORE, MOUNT, TOO_DEEP, UNREADABLE, Problem
 from runs.readers.tree import (
     RootEmpty,
     RootMissing,
@@ -146,7 +146,7 @@ class _Sync:
         verdicts = load_verdicts(bytes(source.verdicts))
         stale = time.time_ns() - int(UNDECIDED_FOR.total_seconds() * 1e9)
         found = layout.find_runs(tree, layout=source.layout, peek=self._peek, known=verdicts, stale_before_ns=stale)
-        plan = compare(source, tree, found, full=self.options.full)
+        plan = compare(source, tree, found, full=self.options.full, report=lambda: self.report(Progress("comparing")))
         if (doubt := self._doubt(tree, plan)) is not None:
             return Failed(source.pk, str(source), doubt)
         if self.options.dry_run:
@@ -156,7 +156,7 @@ class _Sync:
         self._settle_silent()
         # a tree that changed while we read, or had trouble, is looked at in full next time
         unread = any(problem.kind in UNREAD for problem in _all_problems(found))
-        clean = not (gained.errors or unread or tree.unseen or found.undecided or _racy(tree))
+        clean = not (gained.errors or gained.vanished or unread or tree.unseen or found.undecided or _racy(tree))
         self._remember(tree, found, print_ if clean else b"")
         return self._told(began, plan, found, gained)
 
@@ -187,14 +187,19 @@ class _Sync:
     def _doubt(self, tree: Tree, plan: Plan) -> str | None:
         """A half-mounted volume: another device, and known runs are gone with it."""
         source = self.source
-        exchanged = source.device is not None and source.device != tree.dev
-        if not plan.vanished or not exchanged or source.loss_confirmed:
+        if not plan.vanished or source.loss_confirmed:
+            return None
+        away, what = len(plan.vanished), "is on another device than before"
+        if source.device in (None, tree.dev):
+            away, what = len(_unmounted(source, tree, plan)), "has lost a file system that was mounted in it"
+        if not away:
             return None
         return (
-            f"{source.root} is on another device than before and {len(plan.vanished)} known runs are not there: "
-            "is the volume mounted? If they are really gone, confirm it in the admin or with sync_runs --confirm-loss.")
+            f"{source.root} {what} and {away} known runs are not there: is the volume mounted? "
+            "If they are really gone, confirm it in the admin or with sync_runs --confirm-loss.")
 
     def _peek(self, path: bytes) -> Peeked | None:
+        self.report(Progress("scanning"))
         try:
             with confined.opened(self.source.root, path) as fd:
                 if path.endswith(naming.JOB_LOG_SUFFIX):
@@ -229,7 +234,7 @@ class _Sync:
 
     def _settle_silent(self) -> None:
         """Judge anew the runs whose status may change by time alone."""
-        waiting = Q(status__in=[Status.RUNNING, Status.QUEUED]) | Q(stalled=True)
+        waiting = Q(status__in=[Status.RUNNING, Status.QUEUED]) | Q(stalled=True) | Q(status_reason="")
         for pk in Run.objects.filter(waiting, source=self.source).values_list("pk", flat=True):
             with transaction.atomic():
                 self.lease.check()
@@ -282,6 +287,21 @@ def fingerprint(tree: Tree, layout: str) -> bytes:
     return digest.digest()
 
 
+def _unmounted(source: Source, tree: Tree, plan: Plan) -> list[bytes]:
+    """Vanished runs that lay on a file system of their own, where none is mounted now."""
+    ids = [run.id for run in plan.vanished]
+    elsewhere = set(LogFile.objects.filter(run__in=ids, missing=False).exclude(
+        device__in=[0, tree.dev]).values_list("run_id", flat=True))
+    mounts = {problem.path for problem in tree.problems if problem.kind == MOUNT}
+    return [run.path for run in plan.vanished if run.id in elsewhere and mounts.isdisjoint(_ends(run.path))]
+
+
+def _ends(path: bytes) -> list[bytes]:
+    """A path and every folder above it."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
 def dump_verdicts(verdicts: dict[bytes, Verdict]) -> bytes:
     """What peeks said, to spare them in the next scan."""
     rows = [(path, v.ino, v.size, v.mtime_ns, v.peeked.tags, v.peeked.dialect, v.peeked.named, v.peeked.settled)
@@ -327,8 +347,4 @@ def _damage(source: Source) -> tuple[int, list[str]]:
 
 
 def _line(problem: Problem) -> str:
-    return f"{_text(problem.path) or '.'}: {problem.kind} {problem.detail}".strip()
-
-
-def _text(path: bytes) -> str:
-    return path.decode(errors="backslashreplace")
+    return f"{naming.display(problem.path) or '.'}: {problem.kind} {problem.detail}".strip()

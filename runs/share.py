@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from typing import Any
 
 from django.db import connections
 
-from runs import beside
+from runs import beside, isolation
 from runs.ingest import Gained, ingest
 from runs.lease import Lease
 from runs.readers.found import FoundRun
@@ -31,7 +32,7 @@ def ingest_all(
     context = multiprocessing.get_context("fork")
     counter = context.Value("q", 0)
     gained, told = Gained(), 0
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(counter,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(counter, os.getpid())) as pool:
         waiting: set[Future[tuple[Gained, int]]] = {
             pool.submit(_ingest_some, lease, root, [(pk, found.sidecars) for pk, found in some], full)
             for some in _handfuls(work)
@@ -43,14 +44,17 @@ def ingest_all(
                 more, count = future.result()
                 gained.add(more)
                 runs += count
-            tell(counter.value - told, runs)
-            told = counter.value
+            # silence of the workers must stay silence: it is what a hung mount is told by
+            if runs or counter.value != told:
+                amount, told = counter.value - told, counter.value
+                tell(amount, runs)
     return gained
 
 
-def _begin(counter: Any) -> None:
+def _begin(counter: Any, parent: int) -> None:
     global _read
     _read = counter
+    isolation.die_with(parent)
 
 
 def _ingest_some(

@@ -23,6 +23,7 @@ def register(argument: str, *, demo: bool = False, dry_run: bool = False) -> Sou
     """
     slug, path = _split(argument)
     root = os.path.abspath(os.path.expanduser(path))
+    _refuse_unwritable(root)
     known = Source.objects.select_related("trainer").filter(root=root).first()
     if known is not None:
         if slug and known.trainer.slug != slug:
@@ -38,6 +39,14 @@ def register(argument: str, *, demo: bool = False, dry_run: bool = False) -> Sou
     source.full_clean()
     source.save()
     return source
+
+
+def _refuse_unwritable(root: str) -> None:
+    """The database holds a root as text: names below it may be any bytes, its own may not."""
+    try:
+        root.encode()
+    except UnicodeEncodeError:
+        raise ValidationError(f"{ascii(root)} is not UTF-8.") from None
 
 
 def _split(argument: str) -> tuple[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from django.conf import settings
-from django.db import OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from runs import isolation
 from runs.lease import Busy, Lease, LeaseLost, claim
@@ -19,7 +19,10 @@ from runs.scan import Failed, Options, Progress, Synced, sync_source
 HEARTBEAT = 10.0
 #: How often a sync begins anew when the database went away, and the first pause (seconds).
 DATABASE_TRIES, DATABASE_PAUSE = 5, 1.0
+#: The database went away, or this process still holds a connection from before it was restarted.
+AWAY = (OperationalError, InterfaceError)
 
+T = TypeVar("T")
 Isolation = Literal["fork", "forkserver", "here"]
 
 
@@ -35,7 +38,7 @@ def sync(
     The work is done by a child process with a deadline (``isolate="here"``: by this one),
     and begins anew where the database was restarted meanwhile: what was committed stays.
     """
-    lease = claim(source_id)
+    lease = _again(lambda: claim(source_id))
     if isinstance(lease, Busy):
         return lease
     try:
@@ -107,15 +110,24 @@ class _Throttle:
 def _beat(lease: Lease) -> None:
     try:
         lease.renew()
-    except OperationalError:
+    except AWAY:
         # the database is away: the child meets it too and says so
         connections.close_all()
 
 
+def _again(ask: Callable[[], T]) -> T:
+    """Ask once more by a new connection: the one we had may be older than the server."""
+    try:
+        return ask()
+    except AWAY:
+        connections.close_all()
+        return ask()
+
+
 def _release(lease: Lease) -> None:
     try:
-        lease.release()
-    except OperationalError:
+        _again(lease.release)
+    except AWAY:
         # it expires by itself, or at once when this process ends
         connections.close_all()
 
@@ -123,12 +135,16 @@ def _release(lease: Lease) -> None:
 def _broken(lease: Lease, broken: isolation.Broken) -> Failed:
     """A child that did not come to its end: recorded on the source, where the database answers."""
     try:
-        with transaction.atomic():
-            lease.check()
-            source = Source.objects.select_related("trainer").get(pk=lease.source_id)
-            Source.objects.filter(pk=source.pk).update(
-                status=Source.Status.ERROR, last_error=plain(broken.why), fingerprint=b"")
-        return Failed(source.pk, str(source), broken.why)
-    except (OperationalError, LeaseLost):
+        return _again(lambda: _record(lease, broken))
+    except (*AWAY, LeaseLost):
         connections.close_all()
         return Failed(lease.source_id, f"source {lease.source_id}", broken.why)
+
+
+def _record(lease: Lease, broken: isolation.Broken) -> Failed:
+    with transaction.atomic():
+        lease.check()
+        source = Source.objects.select_related("trainer").get(pk=lease.source_id)
+        Source.objects.filter(pk=source.pk).update(
+            status=Source.Status.ERROR, last_error=plain(broken.why), fingerprint=b"")
+    return Failed(source.pk, str(source), broken.why)

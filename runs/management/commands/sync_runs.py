@@ -12,10 +12,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from runs.lease import Busy
 from runs.models import Source
 from runs.progress import Bar, table
+from runs.readers.naming import display
 from runs.scan import Failed, Options, Synced
 from runs.sources import register
 from runs.sync import sync
@@ -46,6 +48,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["workers"] <= 64:
             self.refuse(f"--workers {options['workers']}: use a number from 1 to 64")
+        if options["confirm_loss"] and options["dry_run"]:
+            self.refuse("--confirm-loss with --dry-run: a dry run writes nothing, so it cannot confirm a loss")
+        try:
+            self.sync_all(options)
+        except OperationalError as error:
+            raise CommandError(f"the database failed: {error}".strip()) from error
+
+    def sync_all(self, options: dict[str, Any]) -> None:
+        """Sync what the options name; exit 1 where something needs a look."""
         sources = self.sources(options)
         if options["confirm_loss"]:
             Source.objects.filter(pk__in=[s.pk for s in sources]).update(loss_confirmed=True)
@@ -102,10 +113,11 @@ class Command(BaseCommand):
             if isinstance(one, Failed):
                 self.stderr.write(self.style.ERROR(f"{one.source}: {one.error}"))
                 continue
+            # file names may hold terminal escapes
             for problem in one.problems:
-                self.stderr.write(self.style.ERROR(f"{one.source}: {problem}"))
+                self.stderr.write(self.style.ERROR(f"{one.source}: {display(problem.encode())}"))
             for note in one.notes:
-                self.stderr.write(f"{one.source}: {note}")
+                self.stderr.write(f"{one.source}: {display(note.encode())}")
 
 
 def as_json(outcomes: list[Synced | Failed], seconds: float) -> dict[str, Any]:
