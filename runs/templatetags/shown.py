@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 register = template.Library()
 
-DASH = format_html('<span class="none">–</span>')
+DASH = format_html('<span class="none">{}</span>', "–")
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, render
 from runs.figures import Figure, figures
 from runs.forms import FigurePage
 from runs.models import Event, LogFile, Run, Series
+from runs.readers.joblog import ERRORS
 from runs.views.listing import OF_SOURCE
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _sections(run: Run) -> dict[str, Any]:
     """What stands below the figures."""
     files = list(LogFile.objects.filter(run=run).defer("state", "head_hash", "tail_hash").order_by("first_wall", "id"))
     current = {"generation": F("log_file__generation")}
-    errors = Event.objects.filter(run=run, level__in=["error", "critical", "ERROR", "CRITICAL"])
+    errors = Event.objects.filter(run=run, level__in=ERRORS, generation=F("log_file__generation"))
     return {
         "files": files,
         "damaged": [file for file in files if file.damages or file.bad_records or file.lost_bytes or file.error],

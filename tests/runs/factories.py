@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from typing import Any
 
 import numpy as np
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.utils.timezone import now
 
@@ -30,10 +32,16 @@ _number = count(1)
 
 def make_user(name: str, *roles: str, **fields: Any) -> User:
     """A user with the password ``password`` and these groups."""
-    user = User.objects.create_user(name, password="password", **fields)
+    user = User.objects.create(username=name, password=hashed(), **fields)
     for role in roles:
         user.groups.add(Group.objects.get_or_create(name=role)[0])
     return User.objects.get(pk=user.pk)
+
+
+@cache
+def hashed() -> str:
+    """The hash of ``password``, once: hashing is slow on purpose."""
+    return make_password("password")
 
 
 def make_trainer(slug: str = "lora", *groups: str, **fields: Any) -> Trainer:

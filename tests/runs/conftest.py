@@ -1,0 +1,49 @@
+"""People: alice and bob may see the trainer lora as viewer and operator, charlie is a stranger to it."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from runs.models import Trainer
+from tests.runs import factories
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+@pytest.fixture
+def lora(db: None) -> Trainer:
+    """A trainer that only the group team-lora may see."""
+    return factories.make_trainer("lora", "team-lora")
+
+
+@pytest.fixture
+def alice(lora: Trainer) -> User:
+    """A viewer in the trainer's group."""
+    return factories.make_user("alice", "viewer", "team-lora")
+
+
+@pytest.fixture
+def bob(lora: Trainer) -> User:
+    """An operator in the trainer's group."""
+    return factories.make_user("bob", "operator", "team-lora")
+
+
+@pytest.fixture
+def charlie(lora: Trainer) -> User:
+    """Signed in as a viewer, but in no group of the trainer."""
+    return factories.make_user("charlie", "viewer")
+
+
+@pytest.fixture
+def ada(lora: Trainer) -> User:
+    """Someone with the role admin, who is no superuser."""
+    return factories.make_user("ada", "admin")
+
+
+def signed_in(user: User) -> Client:
+    """A client with the session of this user."""
+    client = Client()
+    client.force_login(user, backend=BACKEND)
+    return client
