@@ -13,13 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from runs.readers.parts import Column, Offsets, Said, find_parts
 from runs.readers.records import Block, Part, Points
 from runs.readers.tfstate import WINDOW, State
-
-#: A file whose steps run backwards would be cut at each record: further on nothing is cut.
-MAX_PARTS = 1_000
-Offsets = range | np.ndarray
-_NOTHING = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
@@ -32,54 +28,8 @@ class Piece:
     values: np.ndarray
 
 
-@dataclass(slots=True)
-class Column:
-    """All points of one tag in the block, in file order.
-
-    ``values`` are runs of equal dtype.  ``steps`` begins with the ``old`` steps that the
-    state remembers of this part.
-    """
-
-    offsets: list[Offsets]
-    steps: np.ndarray
-    walls: np.ndarray
-    values: list[np.ndarray]
-    old: int
-    falls: np.ndarray
-    cut: int = 0
-    next: int = -1
-
-    def offset(self, place: int) -> int:
-        """The offset of the record of the point at ``place`` in ``steps``."""
-        place -= self.old
-        for offsets in self.offsets:
-            if place < len(offsets):
-                return int(offsets[place])
-            place -= len(offsets)
-        raise IndexError(place)
-
-    def place(self, offset: int) -> int:
-        """The place in ``steps`` of the first point at or behind ``offset``."""
-        return self.old + sum(bisect.bisect_left(offsets, offset) for offsets in self.offsets)
-
-    def find_next(self) -> None:
-        """Find the next step below the smallest of up to 64 before it; -1 where none is."""
-        self.next = -1
-        falls = self.falls[np.searchsorted(self.falls, self.cut, "right"):]
-        for start in range(0, len(falls), 1024):
-            some = falls[start : start + 1024]
-            first = max(self.cut, int(some[0]) - WINDOW)
-            steps = self.steps[first : int(some[-1])]
-            padded = np.concatenate([np.full(WINDOW, _NOTHING), steps])
-            views = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)
-            low = views[some - first].min(axis=1)
-            below = np.flatnonzero(self.steps[some] < low)
-            if len(below):
-                self.next = int(some[below[0]])
-                return
-
-    def lowest_before_next(self) -> int:
-        return int(self.steps[max(self.cut, self.next - WINDOW) : self.next].min())
+#: Behind any offset.
+_BEHIND = np.iinfo(np.int64).max
 
 
 class Fold:
@@ -126,24 +76,28 @@ class Fold:
         for tag, rows in self.rows.items():
             self.pieces.setdefault(tag, [])[:0] = _row_pieces(rows)
         columns = {tag: self._column(tag, pieces) for tag, pieces in self.pieces.items()}
-        cuts = self._cuts(columns)
-        names = list(self.state.tags)
+        names, first = list(self.state.tags), self.state.part
+        said = Said(self._said(columns), self.state.summaries)
+        parts = find_parts(columns, self.sessions, said, names, first)
+        cuts = [part.offset for part in parts]
         for tag, column in columns.items():
             self._emit(names[tag], tag, column, cuts)
-        first = self.state.part
+        self.block.parts += parts
         self.block.texts = [_in_part(one, first, cuts) for one in self.block.texts]
         self.block.blobs = [_in_part(one, first, cuts) for one in self.block.blobs]
         self.block.damages.sort(key=lambda damage: damage.offset)
         self.state.part += len(cuts)
-        self.state.summaries = self._said(columns, cuts[-1]) if cuts else (
-            self.state.summaries or self._said(columns, 0))
+        self.state.summaries = said.between(cuts[-1] if cuts else -1, _BEHIND)
 
-    def _said(self, columns: dict[int, Column], start: int, stop: int = _NOTHING) -> bool:
-        """Whether a summary stands between two offsets of this block."""
-        others = [one.offset for one in self.block.texts]
-        others += [one.offset for one in self.block.blobs if one.plugin != "graphs"]
-        return any(start <= offset < stop for offset in others) or any(
-            column.place(start) < column.place(stop) for column in columns.values())
+    def _said(self, columns: dict[int, Column]) -> np.ndarray:
+        """Offsets of points, texts and blobs, ascending; a few do where no session starts."""
+        offsets = [one.offset for one in self.block.texts]
+        offsets += [one.offset for one in self.block.blobs if one.plugin != "graphs"]
+        if self.sessions:
+            every = [column.all_offsets() for column in columns.values()]
+        else:
+            every = [np.array([one[-1] for column in columns.values() for one in column.offsets], np.int64)]
+        return np.sort(np.concatenate([*every, np.array(offsets, np.int64)]))
 
     def _column(self, tag: int, pieces: list[Piece]) -> Column:
         pieces = _in_order(pieces)
@@ -161,57 +115,15 @@ class Fold:
         return Column([piece.offsets for piece in pieces], whole, _joined(walls),
                       [piece.values for piece in pieces], old, falls)
 
-    def _cuts(self, columns: dict[int, Column]) -> list[int]:
-        """Offsets where parts begin; their Part goes into the block."""
-        falling = {tag: column for tag, column in columns.items() if len(column.falls)}
-        if not falling and not self.sessions:
-            return []
-        for column in falling.values():
-            column.find_next()
-        cuts: list[int] = []
-        sessions = self.sessions
-        while self.state.part + len(cuts) < MAX_PARTS - 1:
-            since, always = (cuts[-1], False) if cuts else (0, self.state.summaries)
-            while sessions and not always and not self._said(columns, since, sessions[0]):
-                sessions.pop(0)
-            part = self._next_part(falling, sessions, self.state.part + len(cuts) + 1)
-            if part is None:
-                break
-            self.block.parts.append(part)
-            cuts.append(part.offset)
-            for tag, column in list(falling.items()):
-                column.cut = column.place(part.offset)
-                column.find_next()
-                if not len(column.falls) or column.falls[-1] <= column.cut:
-                    del falling[tag]
-        return cuts
-
-    def _next_part(
-        self, falling: dict[int, Column], sessions: list[int], number: int
-    ) -> Part | None:
-        """The part that begins first: by a session's start or by a step that went back."""
-        offsets = [
-            (column.offset(column.next), tag)
-            for tag, column in falling.items()
-            if column.next >= 0
-        ]
-        if sessions and (not offsets or sessions[0] < min(offsets)[0]):
-            return Part(number, "session", sessions[0])
-        if not offsets:
-            return None
-        offset, tag = min(offsets)
-        column = falling[tag]
-        name = next(name for name, one in self.state.tags.items() if one == tag)
-        return Part(number, "steps went back", offset, name, int(column.steps[column.next]),
-                    column.lowest_before_next())
-
     def _emit(self, name: str, tag: int, column: Column, cuts: list[int]) -> None:
-        places = [0, *(column.place(cut) - column.old for cut in cuts)]
-        places.append(len(column.walls))
+        places = [0, len(column.walls)]
+        if cuts:
+            places[1:1] = np.searchsorted(column.all_offsets(), cuts).tolist()
         steps, first = column.steps[column.old :], self.state.part
+        spans = [(part, one) for part, one in enumerate(pairwise(places)) if one[0] < one[1]]
         at = 0
         for values in _runs(column.values):
-            for part, (start, stop) in enumerate(pairwise(places)):
+            for part, (start, stop) in spans:
                 start, stop = max(start, at), min(stop, at + len(values))
                 if start < stop:
                     self.block.points.append(Points(

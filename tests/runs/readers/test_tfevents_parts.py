@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from tensorboard.compat.proto import event_pb2
 
 from runs.readers.records import Part
-from tests.runs.readers.event_bytes import column, framed, in_pieces, record, scalars, shape, simple, whole
+from tests.runs.readers.event_bytes import column, event, framed, in_pieces, record, scalars, shape, simple, whole
 
 START = framed(event_pb2.Event(
     step=0, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)).SerializeToString())
@@ -82,3 +84,15 @@ def test_pictures_and_texts_lie_in_the_part_of_their_record() -> None:
     image = framed(made.SerializeToString())
     found = whole(image + steps(*range(100)) + steps(3) + image)
     assert [blob.part for blob in found["blobs"]] == [0, 1]
+
+
+def test_many_tags_that_all_fall_again_and_again_take_no_time_to_speak_of() -> None:
+    payload = event(0, 1.0, simple("tag-00000", 1)).SerializeToString()
+    tags = [payload.replace(b"00000", b"%05d" % n) for n in range(15_000)]
+    falling = [framed(b"\t" + bytes(8) + b"\x10" + bytes([step]) + tag[9:])
+               for step in (9, 8) for tag in tags]
+    data = steps(*range(700, 0, -1)) + b"".join(falling)
+    start = time.process_time()
+    found = whole(data)
+    assert time.process_time() - start < 10
+    assert len(found["parts"]) > 700 and found["records"] == 30_700
