@@ -116,21 +116,21 @@ class Fold:
                       [piece.values for piece in pieces], old, falls)
 
     def _emit(self, name: str, tag: int, column: Column, cuts: list[int]) -> None:
-        places = [0, len(column.walls)]
-        if cuts:
-            places[1:1] = np.searchsorted(column.all_offsets(), cuts).tolist()
+        inner: list[int] = np.searchsorted(column.all_offsets(), cuts).tolist() if cuts else []
+        places = np.array([0, *inner, len(column.walls)])
+        spans = [(part, int(places[part]), int(places[part + 1]))
+                 for part in np.flatnonzero(np.diff(places)).tolist()]
         steps, first = column.steps[column.old :], self.state.part
-        spans = [(part, one) for part, one in enumerate(pairwise(places)) if one[0] < one[1]]
         at = 0
         for values in _runs(column.values):
-            for part, (start, stop) in spans:
+            for part, start, stop in spans:
                 start, stop = max(start, at), min(stop, at + len(values))
                 if start < stop:
                     self.block.points.append(Points(
                         name, first + part, steps[start:stop], column.walls[start:stop],
                         values[start - at : stop - at]))
             at += len(values)
-        begin = 0 if not cuts else places[-2] + column.old
+        begin = 0 if not cuts else int(places[-2]) + column.old
         if begin < len(column.steps):
             last = column.steps[max(begin, len(column.steps) - WINDOW) :].copy()
             self.state.windows[tag] = (first + len(cuts), last)
