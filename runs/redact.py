@@ -70,6 +70,7 @@ _HOME = re.compile(
 
 # Keys
 
+_LONGEST_KEY = 120
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _STRONG = (
     "password", "passwd", "passphrase", "credential", "authorization", "apikey",
@@ -97,10 +98,14 @@ def _words(key: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _PART.findall(key))
 
 
-@lru_cache(maxsize=4096)
 def _names_secret(key: str) -> bool:
-    """Whether a value under ``key`` is a secret."""
-    words = _words(key[-120:])
+    """Whether a value under ``key`` is a secret.  Its last words say so."""
+    return _says_secret(key[-_LONGEST_KEY:])
+
+
+@lru_cache(maxsize=4096)
+def _says_secret(key: str) -> bool:
+    words = _words(key)
     if not words or words[-1] in _ABOUT or key in ("PWD", "OLDPWD"):
         return False
     joined, last = "".join(words), words[-1]
@@ -212,7 +217,7 @@ def _is_key(s: str, found: re.Match[str]) -> bool:
     if not _names_secret(key):
         return False
     in_prose = found[3] is not None and ":" in found[3] and found[4] is None
-    return not (in_prose and _words(key[-120:])[-1] in _SHY)
+    return not (in_prose and _words(key[-_LONGEST_KEY:])[-1] in _SHY)
 
 
 def _find_value(s: str, found: re.Match[str]) -> tuple[int, int, str]:
@@ -222,7 +227,7 @@ def _find_value(s: str, found: re.Match[str]) -> tuple[int, int, str]:
     if opening:
         end = _closing(s, opening.end(), opening[2], len(opening[1]))
         return opening.end(), end, _masked(s[opening.end() : end])
-    words = _words((found[1] or found[2])[-120:])
+    words = _words((found[1] or found[2])[-_LONGEST_KEY:])
     rest = found[3] is not None and ":" in found[3] and words[-1] in ("authorization", "cookie")
     if rest and (scheme := _SCHEME.match(s, at)):
         at, rest = scheme.end(), False

@@ -83,9 +83,8 @@ def entry(record: dict[str, Any]) -> Entry | None:
     kind = shape(record)
     if kind is None:
         return None
-    if kind == "progress":
-        fields = record
-    else:
+    fields: Any = record
+    if kind != "progress":
         fields = record.get("fields") or record.get("context") or record.get("payload")
         if not isinstance(fields, dict):
             fields = {}

@@ -96,9 +96,8 @@ def _scalar(value: object) -> Scalar:
 
 def _of_yaml(text: str) -> dict[str, Scalar] | Unreadable:
     try:
-        depth = events = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            events += 1
+        depth = 0
+        for events, event in enumerate(yaml.parse(text, Loader=_Loader)):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:

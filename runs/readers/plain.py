@@ -1,13 +1,12 @@
-"""Plain values out of what strangers wrote: safe for PostgreSQL, JSON and memory.
-
-NUL and lone surrogates, which PostgreSQL and UTF-8 refuse, become U+FFFD.
-"""
+"""Plain values out of what strangers wrote: bounded, and as PostgreSQL and JSON take them."""
 
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
+
+from runs.plain import plain
 
 #: Deeper levels of a tree, and values and characters beyond so many, are left out.
 MAX_DEPTH = 20
@@ -27,15 +26,9 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
         return ""
     if len(value) > limit:
         value = value[:limit]
-    if "\x00" in value:
-        value = value.replace("\x00", "\ufffd")
-    if value.isascii():
+    if value.isascii() and "\0" not in value:
         return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    return plain(value)[:limit]
 
 
 def whole(value: object) -> int | None:
@@ -73,7 +66,7 @@ def seconds(value: object) -> float | None:
         try:
             at = datetime.fromisoformat(value)
             if at.tzinfo is None:
-                at = at.replace(tzinfo=timezone.utc)
+                at = at.replace(tzinfo=UTC)
             found: float | None = at.timestamp()
         except (ValueError, OverflowError):
             return None

@@ -148,14 +148,21 @@ LOGLIKE = st.lists(
 
 
 @given(PLAIN, SECRETS, PLAIN)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_token_does_not_survive_among_words(before: str, secret: str, after: str) -> None:
     shown = redact.text(f"{before} {secret} {after}")
     assert secret not in shown and secret[-10:] not in shown
 
 
-@given(st.recursive(SECRETS, lambda below: st.lists(below, min_size=1, max_size=3) | st.dictionaries(PLAIN, below, min_size=1, max_size=3), max_leaves=6))  # fmt: skip
-@settings(max_examples=100)
+TREES = st.recursive(
+    SECRETS,
+    lambda below: st.lists(below, min_size=1, max_size=3) | st.dictionaries(PLAIN, below, min_size=1, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(TREES)
+@settings(max_examples=100, deadline=None)
 def test_a_token_does_not_survive_wherever_it_lies_in_a_tree(tree: Any) -> None:
     planted = re.findall(r"(?:hf_|sk-|gh[po]_|AKIA|eyJ)[\w.-]{10,}", json.dumps(tree))
     shown = json.dumps(redact.value({"fields": tree}), ensure_ascii=False)
@@ -163,7 +170,7 @@ def test_a_token_does_not_survive_wherever_it_lies_in_a_tree(tree: Any) -> None:
 
 
 @given(st.dictionaries(st.one_of(SECRETS, LOGLIKE), st.one_of(LOGLIKE, st.integers(), st.booleans()), max_size=5))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_redacted_value_is_valid_json_and_stays_so(tree: dict[str, Any]) -> None:
     shown = redact.value(tree)
     assert json.loads(json.dumps(shown)) == shown
@@ -171,7 +178,7 @@ def test_a_redacted_value_is_valid_json_and_stays_so(tree: dict[str, Any]) -> No
 
 
 @given(LOGLIKE)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_redacting_twice_changes_nothing(said: str) -> None:
     once = redact.text(said)
     assert redact.text(once) == once
@@ -179,7 +186,7 @@ def test_redacting_twice_changes_nothing(said: str) -> None:
 
 @given(st.sampled_from(["password={}", "--token {}", '"secret": "{}"', "api_key: {}", "x?access_key={}&y=1", "u://a:{}@h"]),
        st.from_regex(r"[A-Za-z0-9!$%+/=._~-]{8,20}", fullmatch=True).filter(lambda s: not s.startswith("-")))  # fmt: skip
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_password_does_not_survive_beside_its_key(form: str, secret: str) -> None:
     inner = secret.strip(".,/=-")
     if len(inner) >= 6:

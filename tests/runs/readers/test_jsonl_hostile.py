@@ -110,10 +110,11 @@ def test_a_step_that_is_none_leaves_the_job_where_it_was(tmp_path: Path, number:
 
 
 def test_text_that_postgresql_refuses_is_replaced(tmp_path: Path) -> None:
-    bad = b'{"ts": 1, "msg": "a\\u0000\xffb\\ud800\t", "event": "stage.x", "job_id": "\\udc00", "fields": {"\\u0000": "\\ud800"}}\n'
+    fields = b'"fields": {"\\u0000": "\\ud800"}'
+    bad = b'{"ts": 1, "msg": "a\\u0000\xffb\\ud800\t", "event": "stage.x", "job_id": "\\udc00", ' + fields + b"}\n"
     (said,) = read(tmp_path, bad).said
-    assert said.message == "a\ufffd\ufffdb\ufffd\t"
-    assert (said.job, said.fields) == ("\ufffd", {"\ufffd": "\ufffd"})
+    assert said.message == "a\\x00\ufffdb\\ud800\t"
+    assert (said.job, said.fields) == ("\\udc00", {"\\x00": "\\ud800"})
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
@@ -126,7 +127,8 @@ def test_fields_are_bounded_and_fit_a_json_column(tmp_path: Path) -> None:
     deep: object = math.nan
     for _ in range(100):
         deep = [deep]
-    (said,) = read(tmp_path, line("training.start", deep=deep, nan=math.nan, big=10**400, long="x" * 10**6, wide=wide)).said
+    start = line("training.start", deep=deep, nan=math.nan, big=10**400, long="x" * 10**6, wide=wide)
+    (said,) = read(tmp_path, start).said
     assert len(json.dumps(said.fields, allow_nan=False)) < plain.MAX_CHARACTERS + plain.MAX_VALUES * 20
     assert said.fields["nan"] == "nan"
 
@@ -161,9 +163,9 @@ def test_a_line_of_a_gigabyte_costs_neither_memory_nor_time(tmp_path: Path) -> N
         with open(tmp_path / "log.jsonl", "r+b") as file:
             file.seek(10**9)
             file.write(b'"}\n' + step(1))
-        begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begin, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found = blocks(fd)
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
     assert values(found[-1]) == [0.1] and found[-2].damages[0].length == 10**9 + 3
 

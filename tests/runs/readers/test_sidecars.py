@@ -81,7 +81,9 @@ def test_the_end_of_training_is_in_the_log_history() -> None:
     assert found.logged == {"loss": 1.0, "epoch": 1.0, "train_runtime": 61.5, "eval_loss": 0.5}
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"{", b'{"global_step": "7"}', b'{"global_step": -1}', b"\xff\xfe", b"[" * 99_999])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"{", b'{"global_step": "7"}', b'{"global_step": -1}', b"\xff\xfe", b"[" * 99_999]
+)
 def test_what_is_no_trainer_state_gives_a_reason(data: bytes) -> None:
     assert isinstance(trainer_state(data), Unreadable)
 
@@ -119,7 +121,10 @@ def test_lightnings_python_tags_are_data_and_nothing_is_built() -> None:
 
 
 def test_a_printed_namespace_is_read_and_not_called() -> None:
-    data = b"Namespace(lr=0.1, betas=(0.9, 0.95), name='x', on=True, none=None, path=PosixPath('/a'), neg=-1, d={'a': {'b': 2}})\n"
+    data = (
+        b"Namespace(lr=0.1, betas=(0.9, 0.95), name='x', on=True, none=None, path=PosixPath('/a'), neg=-1,"
+        b" d={'a': {'b': 2}})\n"
+    )
     assert parameters("args", data) == {
         "lr": 0.1, "betas": "[0.9, 0.95]", "name": "x", "on": True, "none": None, "path": "PosixPath('/a')", "neg": -1,
         "d.a.b": 2,
@@ -144,7 +149,8 @@ def test_a_clumsy_configuration_is_read_quickly(name: str, data: bytes) -> None:
 
 
 def test_parameters_are_bounded() -> None:
-    wide = parameters("config.json", json.dumps({"a" * 300: 1, "long": "é" * 5_000, **{f"k{n}": n for n in range(5_000)}}).encode())
+    said = {"a" * 300: 1, "long": "é" * 5_000, **{f"k{n}": n for n in range(5_000)}}
+    wide = parameters("config.json", json.dumps(said).encode())
     assert isinstance(wide, dict) and len(wide) == 1_000
     assert len(str(wide["long"])) == 1_024 and max(map(len, wide)) <= 255
     huge = parameters("config.json", b'{"n": 1' + b"0" * 400 + b"}")
@@ -163,7 +169,8 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
      ("config.yml", b"a: \x00"), ("config.yml", b"\xff\xfe\x00"), ("config.yml", b""), ("config.yml", b"x" * 2_000_000),
      ("args.json", b"[1]"), ("args.json", b'{"a":' * 100_000), ("args", b""), ("args", b"Namespace("),
      ("args", b"Namespace(a=" + b"(" * 50_000), ("args", b"Namespace(a=" + b"-" * 60_000 + b"1)"),
-     ("args", b"Namespace(a=" + b"1+" * 30_000 + b"1)"), ("args", b"= " * 400_000), ("args", b"a" * 900_000), ("config.yml", b"1" + b":1" * 400_000)],
+     ("args", b"Namespace(a=" + b"1+" * 30_000 + b"1)"), ("args", b"= " * 400_000), ("args", b"a" * 900_000),
+     ("config.yml", b"1" + b":1" * 400_000)],
     ids=lambda data: repr(data)[:24],
 )  # fmt: skip
 def test_a_hostile_configuration_is_refused_quickly(name: str, data: bytes) -> None:
@@ -173,14 +180,21 @@ def test_a_hostile_configuration_is_refused_quickly(name: str, data: bytes) -> N
 
 
 @given(st.sampled_from(sorted(SIDECARS)), st.text(st.sampled_from("{}[]:,\"'&*!<- \nae01.=()#|\\\x00"), max_size=60))
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 def test_no_bytes_make_a_sidecar_raise(name: str, text: str) -> None:
     SIDECARS[name](text.encode())
     SIDECARS[name](b"{" + text.encode() + b"}")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9), lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below, max_size=3), max_leaves=8))  # fmt: skip
-@settings(max_examples=150)
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(TREES)
+@settings(max_examples=150, deadline=None)
 def test_json_and_yaml_give_only_scalars(tree: Any) -> None:
     for name, written in (("config.json", json.dumps({"a": tree})), ("config.yml", yaml.safe_dump({"a": tree}))):
         found = parameters(name, written.encode("utf-8", "surrogatepass"))
@@ -191,11 +205,13 @@ def test_json_and_yaml_give_only_scalars(tree: Any) -> None:
 # Results (CH-66)
 
 COST_REPORT = {
-    "run_metadata": {"dataset": "calendar_20251205", "run_name": "lora-1", "completion_time": "2025-12-05T12:00:00", "total_steps": 240},
+    "run_metadata": {"dataset": "calendar_20251205", "run_name": "lora-1", "completion_time": "2025-12-05T12:00:00",
+                     "total_steps": 240},
     "hardware": {"gpu_count": 2, "gpu_type": "H100", "hourly_rate_per_gpu": 4.5, "total_hourly_rate": 9.0},
     "time": {"total_seconds": 3600, "total_minutes": 60, "total_hours": 1},
     "cost": {"total_usd": 9.0, "cost_per_step": 0.0375},
-    "checkpoints": [{"step": 20, "elapsed_seconds": 300, "elapsed_hours": 0.08, "cumulative_cost_usd": 0.75}, "x", {"step": None}],
+    "checkpoints": [{"step": 20, "elapsed_seconds": 300, "elapsed_hours": 0.08, "cumulative_cost_usd": 0.75}, "x",
+                    {"step": None}],
 }  # fmt: skip
 ROUTER = {
     "type": "router", "dataset_name": "routing_1", "run_name": "overnight-001", "completion_time": "2025-12-05T12:00:00Z",
@@ -235,8 +251,8 @@ def test_final_metrics_are_the_trainers_numbers() -> None:
 
 
 def test_a_process_status_is_mapped() -> None:
-    data = b'{"run_id": "r", "status": "stopped", "started_at": "2025-12-05T12:00:00+00:00", "stopped_at": "2025-12-05T13:00:00+00:00"}'
-    found = process_status(data)
+    times = {"started_at": "2025-12-05T12:00:00+00:00", "stopped_at": "2025-12-05T13:00:00+00:00"}
+    found = process_status(json.dumps({"run_id": "r", "status": "stopped", **times}).encode())
     assert isinstance(found, sidecars.ProcessStatus)
     assert (found.status, found.word, found.started, found.ended) == ("killed", "stopped", 1764936000.0, 1764939600.0)
 
