@@ -184,10 +184,15 @@ def test_redacting_twice_changes_nothing(said: str) -> None:
     assert redact.text(once) == once
 
 
-@given(st.sampled_from(["password={}", "--token {}", '"secret": "{}"', "api_key: {}", "x?access_key={}&y=1", "u://a:{}@h"]),
-       st.from_regex(r"[A-Za-z0-9!$%+/=._~-]{8,20}", fullmatch=True).filter(lambda s: not s.startswith("-")))  # fmt: skip
+BESIDE = ["password={}", "--token {}", '"secret": "{}"', "api_key: {}", "x?access_key={}&y=1", "u://a:{}@h"]
+PASSWORDS = st.from_regex(r"[A-Za-z0-9!$%+/=._~][A-Za-z0-9!$%+/=._~-]{7,20}", fullmatch=True)
+
+
+@given(st.sampled_from(BESIDE), PASSWORDS)
 @settings(max_examples=200, deadline=None)
 def test_a_password_does_not_survive_beside_its_key(form: str, secret: str) -> None:
+    if "://" in form:
+        secret = secret.replace("/", "_")  # as "1234/x@" it is a port with a path behind it
     inner = secret.strip(".,/=-")
     if len(inner) >= 6:
         assert inner not in redact.text(f"start {form.format(secret)} end")
