@@ -7,6 +7,7 @@ percentages, so that text is never stretched with it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from runs.charts import (
     nice_ticks,
     thin,
 )
-from runs.models import Run, Series
+from runs.models import LogFile, Run, Series
 
 WIDTH, HEIGHT = 1000, 400
 #: Buckets across a figure: about its width in pixels on a page of four columns.
@@ -218,13 +219,19 @@ def axis_number(value: float, unit: float) -> str:
     return f"{value:.{min(decimals, 8)}f}"
 
 
-def show_main_metric(runs: Sequence[Run]) -> Sequence[Run]:
-    """Give each run its main metric with a sparkline, for a whole page of runs at once."""
+def dress_rows(runs: Sequence[Run]) -> Sequence[Run]:
+    """Give each run what its row shows beside its columns, for a whole page of runs at once.
+
+    Its main metric with a sparkline, and how many of its files cannot be read further.
+    """
+    ids = [run.pk for run in runs]
+    stuck = Counter(LogFile.objects.filter(run__in=ids).exclude(error="").order_by().values_list("run", flat=True))
     best: dict[int, Series] = {}
-    for series in main_series().filter(run__in=[run.pk for run in runs]).select_related("tag"):
+    for series in main_series().filter(run__in=ids).select_related("tag"):
         best.setdefault(series.run_id, series)
     drawn = drawings(list(best.values()), SPARK_POINTS)
     for run in runs:
+        run.unreadable = stuck[run.pk]
         one = best.get(run.pk)
         run.main = Spark(one.tag.name, one.last, spark(drawn[one.pk])) if one else None
     return runs

@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, Max, Q, Sum
 from django.shortcuts import redirect, render
 
-from runs.figures import show_main_metric
+from runs.figures import dress_rows
 from runs.models import Run, Source, Trainer
 from runs.models.run import Status
 from runs.views.listing import UNSHOWN
@@ -31,7 +31,7 @@ def home(request: HttpRequest) -> HttpResponse:
     newest = F("last_event").desc(nulls_last=True), "-id"
     running = list(listed.filter(status=Status.RUNNING).order_by(*newest)[:ROWS])
     broken = list(listed.filter(status__in=BROKEN).order_by(*newest)[:ROWS])
-    show_main_metric([*running, *broken])
+    dress_rows([*running, *broken])
     trainers = _trainers(request.user)
     context = {
         "running": running,

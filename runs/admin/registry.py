@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.db.models import F
 from django.urls import reverse
 from django.utils.html import format_html
@@ -67,6 +68,12 @@ class RunAdmin(VisibleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Run | None = None) -> list[str]:
         """All but what people say."""
         return [name for name in self.get_fields(request, obj) if name not in self.editable]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
+        """A name is a line of text, however long."""
+        if db_field.name == "name":
+            kwargs["widget"] = AdminTextInputWidget(attrs={"size": 80})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[arg-type]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: runs come from log folders."""

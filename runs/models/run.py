@@ -103,8 +103,9 @@ class Run(models.Model):
     pinned = models.BooleanField(default=False)
     demo = models.BooleanField(default=False)
 
-    #: What a list shows of it, put there for a whole page of runs (figures.show_main_metric).
+    #: What a list shows of it, put there for a whole page of runs (figures.dress_rows).
     main: Spark | None = None
+    unreadable: int = 0
 
     objects = RunQuerySet.as_manager()
 

@@ -184,6 +184,8 @@ def marks(run: Run) -> list[tuple[str, str]]:
         odd.append(("files missing", "Its files are gone from disk; what was read of them is kept"))
     if run.bad_records or run.lost_bytes:
         odd.append(("damaged", f"{run.bad_records:,} damaged records, {run.lost_bytes:,} bytes lost"))
+    if run.unreadable:
+        odd.append(("not read", f"{run.unreadable:,} of its files cannot be read further"))
     if run.warnings:
         odd.append((f"{len(run.warnings)} warnings" if len(run.warnings) > 1 else "warning", said(run.warnings)))
     if run.lifecycle_stage != Run.Stage.ACTIVE:

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import Count, Sum
 from django.shortcuts import render
 
-from runs.figures import show_main_metric
+from runs.figures import dress_rows
 from runs.forms import RunFilter
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "page": page,
-        "runs": show_main_metric(list(page.object_list)),
+        "runs": dress_rows(list(page.object_list)),
         "totals": totals,
         "sorted_by": form.sorted_by,
         "filtered": any(form.cleaned_data.get(name) for name in ("trainer", "dataset", "status", "q")),

@@ -205,7 +205,7 @@ def test_the_main_metric_is_the_first_known_tag() -> None:
     make_points(run, "eval/loss", [2.0])
     make_points(run, "train/loss", [3.0, 1.0])
     make_points(other, "lr", [0.1])
-    figures.show_main_metric([run, other])
+    figures.dress_rows([run, other])
     assert run.main is not None
     assert (run.main.tag, run.main.last) == ("train/loss", 1.0)
     assert other.main is None

@@ -122,9 +122,10 @@ def test_a_silent_run_is_shown_as_stalled(client: Client, source: Source) -> Non
 def test_what_is_odd_is_marked_in_the_list(client: Client, source: Source) -> None:
     """P3, CH-34, CH-35."""
     warnings = [{"kind": "symlink", "path": "ckpt", "detail": "points outside the root"}]
-    make_run(source, files_missing=True, bad_records=2, demo=True, warnings=warnings)
+    run = make_run(source, files_missing=True, bad_records=2, demo=True, warnings=warnings)
+    make_file(run, error="Permission denied")
     page = client.get(reverse("runs")).content.decode()
-    for mark in ("files missing", "damaged", "demo", "warning", "symlink: ckpt: points outside the root"):
+    for mark in ("files missing", "not read", "damaged", "demo", "warning", "symlink: ckpt: points outside the root"):
         assert mark in page
 
 
@@ -188,7 +189,7 @@ def test_a_heading_turns_the_order_and_keeps_the_filter(client: Client, source: 
 
 
 def test_a_list_costs_the_same_queries_whatever_its_length(client: Client, source: Source) -> None:
-    """P20: 50 rows with sparklines in 14 queries; one more is a regression."""
+    """P20: 50 rows with sparklines in 15 queries; one more is a regression."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -201,7 +202,7 @@ def test_a_list_costs_the_same_queries_whatever_its_length(client: Client, sourc
     one = queries()
     for number in range(60):
         make_points(make_run(source, dataset=f"d{number % 7}"), "loss", [1.0, 2.0])
-    assert queries() == one == 14
+    assert queries() == one == 15
 
 
 # ── the page of a run ──
@@ -401,7 +402,7 @@ def test_a_failure_is_friendly_and_tells_no_detail(client: Client, monkeypatch: 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("runs.views.listing.show_main_metric", fail)
+    monkeypatch.setattr("runs.views.listing.dress_rows", fail)
     client.raise_request_exception = False
     shown = text(client, reverse("runs"), status=500)
     assert "Something failed here" in shown
