@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,18 +32,38 @@ def moment(seconds: float | None) -> datetime | None:
 
 def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> None:
     """Bring the run's times, step, pulse and parameters to these blocks of one of its files."""
-    for block in blocks:
-        for wall in (moment(block.first_wall), moment(block.last_wall)):
-            if wall is not None:
-                run.started = wall if run.started is None else min(run.started, wall)
-                run.last_event = wall if run.last_event is None else max(run.last_event, wall)
-        for one in block.hparams:
-            _hear_hparams(run, one)
+    for wall in filter(None, map(moment, _walls(file, blocks))):
+        run.started = wall if run.started is None else min(run.started, wall)
+        run.last_event = wall if run.last_event is None else max(run.last_event, wall)
+    for one in (one for block in blocks for one in block.hparams):
+        _hear_hparams(run, one)
     if any(block.records for block in blocks):
         _arrive(run, file, mtime)
     points = [piece for block in blocks for piece in block.points]
     if points:
         _beat(run, file, points)
+
+
+def believable(walls: np.ndarray) -> np.ndarray:
+    """Those wall times that a calendar has."""
+    return walls[(walls >= 0) & (walls <= LAST_MOMENT)]
+
+
+def _walls(file: LogFile, blocks: list[Block]) -> Iterator[float]:
+    """The wall times that may be the earliest or latest.
+
+    Taken from all that is kept, not from the blocks' ends: where a clock went back these
+    depend on where blocks happen to end.
+    """
+    if file.first_wall is None:
+        yield from [block.first_wall for block in blocks if block.first_wall is not None][:1]
+    for block in blocks:
+        if file.kind == LogFile.Kind.JSONL:
+            yield from (wall for wall in (block.first_wall, block.last_wall) if wall is not None)
+        for piece in block.points:
+            if len(walls := believable(piece.walls)):
+                yield from (float(walls.min()), float(walls.max()))
+        yield from (one.wall for one in (*block.texts, *block.blobs))
 
 
 def set_params(run: Run, origin: str, values: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from runs import identity, jobs, redact
-from runs.facts import apply_facts, settle
+from runs.facts import apply_facts, believable, settle
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile, Run, Sample, Segment, TextSummary
 from runs.plain import plain
@@ -250,8 +250,11 @@ class _Reading:
         ]
         last = blocks[-1].pending
         file.pending = None if last is None else {"offset": last.offset, "length": last.length, "kind": last.kind}
-        file.first_wall = _extreme(min, file.first_wall, (b.first_wall for b in blocks))
-        file.last_wall = _extreme(max, file.last_wall, (b.last_wall for b in blocks))
+        # of its first and its last record, whatever the clock did between
+        firsts = [file.first_wall, *(block.first_wall for block in blocks)]
+        lasts = [*(block.last_wall for block in reversed(blocks)), file.last_wall]
+        file.first_wall = next((wall for wall in firsts if wall is not None), None)
+        file.last_wall = next((wall for wall in lasts if wall is not None), None)
         file.error = ""
         file.save()
 
@@ -272,11 +275,6 @@ def _expect_unchanged(file: LogFile, stored: LogFile, blocks: list[Block]) -> No
     begun = file.reading != stored.reading and file.reading == stored.reading + 1
     if stored.offset != file.offset and not begun:
         raise LeaseLost(f"{file.path_text} was read to {stored.offset} by another sync")
-
-
-def _extreme(choose: Callable[[list[float]], float], held: float | None, new: Iterable[float | None]) -> float | None:
-    known = [wall for wall in (held, *new) if wall is not None and wall == wall]
-    return choose(known) if known else None
 
 
 def _store_beside(run: Run, file: LogFile, blocks: list[Block]) -> None:
@@ -315,7 +313,7 @@ def _store_segments(run: Run, file: LogFile, blocks: list[Block]) -> None:
             segment = Segment(run=run, log_file=file, generation=file.reading, part=number,
                               reason=plain(_why(part)), offset=part.offset)
         for piece in grown.get(number, []):
-            steps, walls = piece.steps, piece.walls[piece.walls == piece.walls]
+            steps, walls = piece.steps, believable(piece.walls)
             segment.first_step = _low(segment.first_step, int(steps.min()))
             segment.last_step = _high(segment.last_step, int(steps.max()))
             if len(walls):

@@ -127,6 +127,16 @@ def registry(source: Source) -> Registry:
     }
 
 
+def same(one: Registry, other: Registry) -> bool:
+    """Compare two registries; says which rows differ, not only that some do."""
+    differing = []
+    for name in one:
+        a, b = (set(kept.items()) if isinstance(kept, dict) else set(kept) for kept in (one[name], other[name]))
+        differing += [f"{name}: {mark} {row}" for mark, rows in (("-", a - b), ("+", b - a)) for row in sorted(rows)]
+    assert not differing, "\n".join(differing[:20])
+    return one == other
+
+
 def _rows(model: type[Model], source: Source, *fields: str) -> list[tuple[str, ...]]:
     where = "source" if any(field.name == "source" for field in model._meta.get_fields()) else "run__source"
     rows = model._default_manager.filter(**{where: source}).order_by().values_list(*fields)
