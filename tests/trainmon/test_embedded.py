@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.trainmon.machine import (
     wait_until,
 )
 from trainmon.embedded import locks
+from trainmon.embedded.ensure import take_lease
 from trainmon.embedded.places import Places
 from trainmon.embedded.postgres import Postgres
 
@@ -171,3 +173,14 @@ def test_a_lock_ends_with_its_holder(tmp_path):
     holder.kill()
     holder.communicate()
     assert not locks.is_held(path)
+
+
+def test_a_watcher_that_wakes_just_then_turns_nobody_away(tmp_path):
+    places = Places(tmp_path)
+    watcher = locks.open_lock(places.lease)
+    locks.wait_for_lock(watcher)
+    threading.Timer(0.2, locks.unlock, [watcher]).start()
+    lease = take_lease(places)
+    assert locks.is_held(places.lease)
+    lease.release()
+    os.close(watcher)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +45,15 @@ def ensure(home: Path, options: dict[str, str] | None = None) -> Lease:
     return _held[home]
 
 
-def take_lease(places: Places) -> Lease:
-    """Hold the lease shared; under start.lock nobody holds it exclusively."""
+def take_lease(places: Places, patience: float = 30) -> Lease:
+    """Hold the lease shared. Under start.lock only a waking watcher holds it exclusively, for an instant."""
     fd = locks.open_lock(places.lease)
-    if not locks.try_lock(fd, shared=True):
-        os.close(fd)
-        raise locks.Busy(f"{places.lease} is held exclusively by another process.")
+    deadline = time.monotonic() + patience
+    while not locks.try_lock(fd, shared=True):
+        if time.monotonic() > deadline:
+            os.close(fd)
+            raise locks.Busy(f"{places.lease} is held exclusively by another process.")
+        time.sleep(0.01)
     return Lease(fd)
 
 
