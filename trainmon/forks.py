@@ -19,6 +19,8 @@ def forget_connections() -> None:
             del connections[alias]
     _parents.extend(DatabaseWrapper._connection_pools.values())  # type: ignore[attr-defined]
     DatabaseWrapper._connection_pools.clear()  # type: ignore[attr-defined]
+    for conf in connections.settings.values():
+        conf["OPTIONS"].pop("pool", None)  # a child does one thing: one connection, and no threads of a pool
 
 
 def forget_connections_in_children() -> None:
