@@ -78,6 +78,7 @@ class Composite:
         self.size = sum(sizes)
         self.ends = np.cumsum(sizes)
         self.starts = self.ends - sizes
+        self.joints = [crc.joint(one.sample[:8]) for one in templates]
         self.mask = np.concatenate([one.mask() for one in templates])
         sample = np.frombuffer(b"".join(one.sample for one in templates), np.uint8)
         self.fixed = sample & self.mask
@@ -108,13 +109,13 @@ class Composite:
         if self.size > SHORT_PERIOD:
             return bad_records(data, *self.positions(at, rows))
         matrix = data[at : at + rows * self.size].reshape(rows, self.size)
-        starts, ends = self.starts.tolist(), self.ends.tolist()
+        ends, count = self.ends.tolist(), len(self.ends)
         bad, step = [], CACHED_ROWS // self.size
         for first in range(0, rows, step):
             some = matrix[first : first + step]
-            if not crc.all_good_rows(some, starts, ends):
+            if not crc.all_good_rows(some, ends, self.joints):
                 places = self.positions(at + first * self.size, len(some))
-                before = first * len(starts)
+                before = first * count
                 bad += [before + place for place in bad_records(data, *places)]
         return bad
 

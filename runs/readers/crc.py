@@ -68,18 +68,25 @@ def find_headers(data: np.ndarray, most: int) -> np.ndarray:
 RESIDUE = google_crc32c.value(bytes(4))
 
 
-def _joint() -> int:
-    """The u32 that, behind 8 zero bytes, takes a CRC at RESIDUE back to that of nothing."""
+def _reverse(wanted: int) -> int:
+    """The u32 that takes a CRC register of 0 to ``wanted``."""
     table = [google_crc32c.extend(ALL, bytes([byte])) ^ ALL for byte in range(256)]
     by_top = {entry >> 24: byte for byte, entry in enumerate(table)}
-    wanted = ALL
     for _ in range(4):
         byte = by_top[wanted >> 24]
         wanted = (wanted ^ table[byte]) << 8 & ALL | byte
-    return wanted ^ int(google_crc32c.extend(RESIDUE, bytes(8))) ^ ALL
+    return wanted
 
 
-_JOINT = _joint()
+_TO_START = _reverse(ALL)
+
+
+def joint(between: bytes) -> int:
+    """The u32 that, behind ``between``, takes a CRC at RESIDUE back to that of nothing."""
+    return _TO_START ^ int(google_crc32c.extend(RESIDUE, between)) ^ ALL
+
+
+_JOINT = joint(bytes(8))
 
 
 def all_good(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> bool:
@@ -101,15 +108,21 @@ def all_good(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> bool:
     return bool(google_crc32c.extend(RESIDUE, copy) == RESIDUE)
 
 
-def all_good_rows(rows: np.ndarray, starts: list[int], ends: list[int]) -> bool:
-    """``all_good`` for (count, size) uint8 rows that hold records at the same places."""
+def all_good_rows(rows: np.ndarray, ends: list[int], joints: list[int]) -> bool:
+    """``all_good`` for (count, size) uint8 rows that hold records at the same places.
+
+    ``joints`` are those of the records' lengths.
+    """
     copy = rows.copy()
     count, size = copy.shape
-    for start, end in zip(starts, ends, strict=True):
-        crcs = np.ndarray((count,), "<u4", copy, end - 4, (size,))
-        crcs[:] = _unmasked(crcs)
-        np.ndarray((count,), "<u8", copy, start, (size,))[:] = 0
-        np.ndarray((count,), "<u4", copy, start + 8, (size,))[:] = _JOINT
+    crcs = np.empty((len(ends), count), np.uint32)
+    columns = [np.ndarray((count,), "<u4", copy, end - 4, (size,)) for end in ends]
+    for place, column in enumerate(columns):
+        crcs[place] = column
+    for column, good in zip(columns, _unmasked(crcs), strict=True):
+        column[:] = good
+    for start, one in zip([0, *ends], joints, strict=False):
+        np.ndarray((count,), "<u4", copy, start + 8, (size,))[:] = one
     return bool(google_crc32c.extend(RESIDUE, copy) == RESIDUE)
 
 

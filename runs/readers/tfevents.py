@@ -79,7 +79,7 @@ class _Reading:
         learned = self.state.cache
         if not learns or not isinstance(learned, Learned) or not learned.fits(
                 plugins, len(self.state.tags)):
-            learned = Learned(plugins, learns=learns)
+            learned = Learned(dict(plugins), learns=learns)
         self.learned = self.state.cache = learned
         self.keeper = Keeper(self.fold, learned, max_tags)
         self.known: list[tuple[np.ndarray, np.ndarray]] = []
