@@ -206,8 +206,9 @@ def bytes_a_point(databases: Databases, name: str, points: int) -> dict[str, flo
     def sizes(of: str) -> dict[str, int]:
         with databases.connect(of) as connection:
             connection.execute("CHECKPOINT")
-            return {table: connection.execute("SELECT pg_total_relation_size(%s::regclass)", [table]).fetchone()[0]
-                    for table in POINT_TABLES}
+            rows = connection.execute(
+                "SELECT name, pg_total_relation_size(name::regclass) FROM unnest(%s::text[]) AS name", [[*POINT_TABLES]])
+            return dict(rows.fetchall())
 
     empty, full = sizes(databases.template), sizes(name)
     return {table: (full[table] - empty[table]) / points for table in POINT_TABLES}

@@ -63,8 +63,9 @@ def _started(logdir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             yield process, _address(process)
         finally:
             children = psutil.Process(process.pid).children(recursive=True)
-            for one in (*children, process):
-                one.kill()
+            process.kill()
+            for child in children:
+                child.kill()
             psutil.wait_procs(children, timeout=5)
             process.wait()
 

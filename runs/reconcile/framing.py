@@ -124,7 +124,7 @@ class Walk:
         while at + 12 <= file.size:
             data = file.read(at, WINDOW)
             place = data.find(_ZEROS, 4)
-            while 4 <= place and place + 8 <= len(data):
+            while place >= 4 and place + 8 <= len(data):
                 header = data[place - 4 : place + 8]
                 length, crc = _HEADER.unpack(header)
                 if length <= LONGEST and crc == masked(header[:8]):

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from runs.points import tag_name
 from runs.reconcile import summary
 from runs.reconcile.outcome import same, shown
 from runs.reconcile.reference import Column, Reference
 from runs.reconcile.stored import Columns, Row, StoredFile
 from runs.reconcile.summary import Totals
+from runs.series import tag_name
 
 NOTHING = "nothing"
 FACTS = ("count", "first step", "last step", "last", "last wall time", "minimum", "maximum", "nonfinite")

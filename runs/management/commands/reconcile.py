@@ -57,7 +57,8 @@ class Command(BaseCommand):
         for name in [*names, "differences", "time"]:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_row(*(f"{getattr(total, name):,}" for name in names), f"{total.found:,}", f"{seconds:.1f} s")
-        Console(file=self.stdout, width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
+        out: Any = self.stdout
+        Console(file=out, width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
         for difference in total.differences[:PRINTED]:
             self.stderr.write(self.style.ERROR(str(difference)))
         for note in total.notes[:PRINTED]:
