@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.db.models import Case, Expression, F, IntegerField, OuterRef, Subquery, Value, When
+from django.db.models import Case, Expression, F, IntegerField, Value, When
 from django.db.models.functions import Coalesce, Lower
 
-from runs.charts import main_series
+from runs.charts import main_value
 from runs.models import Dataset, Run, Trainer
 from runs.models.run import RunQuerySet, Status
 
@@ -33,10 +33,6 @@ def _urgency() -> Case:
     return Case(*ranks, default=Value(len(URGENCY)), output_field=IntegerField())
 
 
-def _main_value() -> Subquery:
-    return Subquery(main_series().filter(run=OuterRef("pk")).values("last")[:1])
-
-
 #: The columns that a run list can be sorted by; nothing else reaches ORDER BY.
 SORTABLE: dict[str, Any] = {
     "status": _urgency,
@@ -44,7 +40,7 @@ SORTABLE: dict[str, Any] = {
     "trainer": lambda: Lower("source__trainer__name"),
     "dataset": lambda: Lower("dataset__name"),
     "step": lambda: F("step"),
-    "metric": _main_value,
+    "metric": main_value,
     "points": lambda: F("point_count"),
     "files": lambda: F("event_file_count"),
     "size": lambda: F("size"),
