@@ -87,7 +87,7 @@ class _Reading:
     def run(self, limit: int) -> Block:
         state, source = self.state, self.source
         self.base = state.offset
-        self.stop = max(self.base, min(self.base + limit, source.size))
+        self.stop = max(self.base, min(self.base + max(limit, 1), source.size))
         self.data = source.bytes(self.base, self.stop - self.base)
         self.bytes = np.frombuffer(self.data, np.uint8)
         going = True
