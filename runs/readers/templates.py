@@ -87,7 +87,7 @@ class Learned:
 
     def fits(self, plugins: dict[str, str], tags: int) -> bool:
         """Whether it was learned under these plugins and tags, and is not too large."""
-        return self.tags == tags and self.plugins == plugins and not self._full()
+        return self.learns and self.tags == tags and self.plugins == plugins and not self._full()
 
     def _full(self) -> bool:
         return len(self.templates) >= MOST or self.held >= MOST_BYTES

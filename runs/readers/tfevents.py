@@ -81,6 +81,7 @@ class _Reading:
                 plugins, len(self.state.tags)):
             learned = Learned(dict(plugins), learns=learns)
         self.learned = self.state.cache = learned
+        learned.tags = -1  # it fits no state until this call has come to its end
         self.keeper = Keeper(self.fold, learned, max_tags)
         self.known: list[tuple[np.ndarray, np.ndarray]] = []
 

@@ -256,3 +256,14 @@ def test_records_left_on_disk_say_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         with monkeypatch.context() as patched:
             patched.setattr(tfevents, "WHOLE_BYTES", 60)
             assert whole(data) == wanted
+
+
+def test_a_state_whose_read_failed_reads_on_as_if_it_had_not() -> None:
+    first, more = b"".join(scalars(80, tags=2)), b"".join(scalars(90, tags=5, start=80))
+    with opened(first + more) as fd:
+        state = read(fd, None, limit=len(first)).state
+        with pytest.raises(TooMuch):
+            read(fd, state, max_tags=4)
+        again = read(fd, state, max_tags=5)
+    with opened(first + more) as fd:
+        assert joined([again]) == joined([read(fd, State.load(state.dump()))])
