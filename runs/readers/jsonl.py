@@ -30,6 +30,7 @@ import zstandard
 from runs.readers import joblog, plain
 from runs.readers.jobfold import Fold, Job
 from runs.readers.records import BLOCK_BYTES, Block, Damage, Part
+from runs.readers.source import data_from
 
 LINE_BYTES = 16 * 1024 * 1024
 MAX_COMMAS = 1_000_000
@@ -163,6 +164,11 @@ def _pass_over(fd: int, state: State, block: Block, limit: int) -> None:
     """Search the end of a line that is too long; what is passed is not kept."""
     stop = state.offset + max(limit, 1)
     while state.offset < stop:
+        written = data_from(fd, state.offset)
+        if written is None:  # a hole holds no line's end
+            block.at_end = True
+            return
+        state.offset = written
         data = _bytes(fd, state.offset, _PIECE)
         end = data.find(b"\n") + 1
         state.offset += end or len(data)

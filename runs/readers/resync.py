@@ -13,7 +13,7 @@ import struct
 import numpy as np
 
 from runs.readers import crc
-from runs.readers.source import Source
+from runs.readers.source import Source, data_from
 from runs.readers.tfstate import State
 
 #: Protobuf's own bound on a message.
@@ -49,6 +49,8 @@ def search(source: Source, state: State, stop: int) -> str:
             state.offset += tail
             return "wait"
         state.offset += count
+        if not len(nonzero):  # a hole holds no header, but one may begin in its last bytes
+            state.offset = max(state.offset, (data_from(source.fd, state.offset) or source.size) - 11)
         window = min(2 * window, _LARGEST)
     return "more"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import overload
 
@@ -14,6 +15,17 @@ WINDOW_BYTES = 64 * 1024
 
 class Shrunk(OSError):
     """The file became shorter while it was read; the caller judges it anew."""
+
+
+def data_from(fd: int, at: int) -> int | None:
+    """Where the next bytes lie that were written: a file of terabytes may be one hole.
+
+    None where none follow; ``at`` itself where the file system does not know.
+    """
+    try:
+        return os.lseek(fd, at, os.SEEK_DATA)
+    except OSError as error:
+        return None if error.errno == errno.ENXIO else at
 
 
 class Source:
@@ -48,7 +60,9 @@ class Source:
         start, stop = self._zeros
         if start <= at < stop:
             return stop == self.size
-        for start in range(at, self.size, PIECE):
+        where: int | None = at
+        while where is not None and (where := data_from(self.fd, where)) is not None and where < self.size:
+            start, where = where, where + PIECE
             data = self.bytes(start, min(PIECE, self.size - start))
             if data.count(0) != len(data):
                 found = int(np.flatnonzero(np.frombuffer(data, np.uint8))[0])
