@@ -16,9 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tensorboardX import SummaryWriter
 
-from tests.trainmon.machine import as_user, ask, living, manage, spawn, wait_until
+from tests.trainmon.machine import ROOT, as_user, ask, environment, living, manage, spawn, wait_until
 from trainmon.embedded import port
+from trainmon.embedded.children import Logs
 from trainmon.embedded.places import Places
 from trainmon.management.commands.up import Command
 
@@ -68,7 +70,9 @@ class Site:
 def up(home: Path, output: Path, uid: int = 0, **env: str) -> Site:
     """Start it and wait for its block."""
     logs = home.parent / "logs"
-    logs.mkdir(exist_ok=True)
+    if not logs.exists():
+        with SummaryWriter(str(logs / "first run")) as writer:
+            writer.add_scalar("loss", 0.5, 1)
     variables = {"PORT": "0", "LOGS": f"trainer={logs}"} | env
     process = spawn(as_user(uid, UP) if uid else UP, home, output, **variables)
     site = Site(process, home, output)
@@ -100,6 +104,14 @@ def test_the_first_admin_is_an_admin(site):
         "join auth_user_groups m on m.user_id = u.id join auth_group g on g.id = m.group_id where username = 'ada'"
     )
     assert ask(site.home, query).stdout == "said True\n"
+
+
+def test_the_named_logs_are_read_before_the_address_is_shown(site):
+    query = (
+        "select t.slug || ': ' || r.name || ', ' || r.point_count from runs_run r "
+        "join runs_source s on s.id = r.source_id join runs_trainer t on t.id = s.trainer_id"
+    )
+    assert ask(site.home, query).stdout == "said trainer: first run, 1\n"
 
 
 def test_a_second_up_says_who_runs_it(site):
@@ -177,6 +189,32 @@ def test_an_ordinary_user_without_a_name_runs_it_all(home, tmp_path):
     site.process.send_signal(signal.SIGINT)
     assert site.process.wait(30) == 0, site.said()
     assert not living(home), living(home)
+
+
+def test_a_closed_terminal_stops_it_all(home, tmp_path):
+    reader, writer = os.pipe()
+    env = environment(home, PORT="0", LOGS=f"trainer={tmp_path}")
+    process = subprocess.Popen(UP, cwd=ROOT, env=env, stdout=writer, stderr=writer, stdin=subprocess.DEVNULL)
+    os.close(writer)
+    with open(reader) as terminal:
+        for line in terminal:
+            if "stop  " in line:
+                break
+    assert len(living(home)) > 5
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(30) is not None
+    assert not living(home), living(home)
+
+
+def test_a_long_log_is_cut_while_its_writer_goes_on(tmp_path):
+    places = Places(tmp_path)
+    places.logs.mkdir()
+    with (places.logs / "web.log").open("ab", buffering=0) as writer:
+        writer.write(b"x" * 1000)
+        Logs(places, limit=500).cut(every=0)
+        writer.write(b"y")
+    assert (places.logs / "web.log").read_bytes() == b"y"
+    assert (places.logs / "web.log.1").stat().st_size == 1000
 
 
 def test_ctrl_c_during_the_start_leaves_nothing(home, tmp_path):

@@ -17,9 +17,8 @@ import psutil
 from trainmon.embedded import locks
 from trainmon.embedded.identity import Identity
 from trainmon.embedded.places import Places
-from trainmon.embedded.postgres import Postgres
+from trainmon.embedded.postgres import LONGEST_LOG, Postgres
 
-LONGEST_LOG = 10 * 1024 * 1024
 LONGEST_PAUSE = 30.0
 # Alive for this long, a child has recovered, and the next pause is short again.
 STEADY = 60.0

@@ -11,6 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import psycopg
@@ -37,6 +38,7 @@ TUNING = {
 }
 READY_WITHIN = 120.0  # recovery after a crash replays at most max_wal_size
 STOPS_WITHIN = 30.0
+LONGEST_LOG = 10 * 1024 * 1024
 
 
 class StartFailed(Exception):
@@ -70,7 +72,7 @@ class Postgres:
             self._initialise(who)
         self._check_version()
         self._remove_stale_pid_files()
-        with (self.places.logs / "postgres.log").open("ab") as log:
+        with self._open_log() as log:
             child = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -107,6 +109,13 @@ class Postgres:
         except FileNotFoundError:
             return "(no log)"
         return "\n".join(text.splitlines()[-lines:])
+
+    def _open_log(self) -> BinaryIO:
+        """Its log, begun anew where it has grown long (`up` cuts it while it runs)."""
+        path = self.places.logs / "postgres.log"
+        if path.exists() and path.stat().st_size > LONGEST_LOG:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
 
     def _pid_file(self) -> list[str]:
         try:

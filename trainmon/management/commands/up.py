@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shlex
@@ -163,7 +164,9 @@ class Command(BaseCommand):
         env = os.environ | {MARK: str(settings.HOME)}
         command = subprocess.Popen([sys.executable, str(ROOT / "manage.py"), *words], env=env, cwd=os.getcwd())
         self.supervisor.wait_for(lambda: command.poll() is not None)
-        if command.returncode:
+        if command.returncode == 1 and words[0] == "sync_runs":
+            self.say("Something in the logs is damaged or could not be read (named above); all the rest is in.")
+        elif command.returncode:
             self.say(f"`manage.py {words[0]}` ended with code {command.returncode}: see above; going on without it.")
 
     def show_site(self) -> None:
@@ -184,6 +187,7 @@ class Command(BaseCommand):
             self.password = ""
 
     def say(self, text: str) -> None:
-        """To the terminal, at once."""
-        self.stdout.write(text)
-        self.stdout.flush()
+        """To the terminal, at once; where that has been closed, stopping must go on all the same."""
+        with contextlib.suppress(OSError):
+            self.stdout.write(text)
+            self.stdout.flush()
