@@ -192,10 +192,10 @@ def _x_ticks(left: float, right: float) -> list[Tick]:
 
 def _y_ticks(low: float, high: float, scale: float) -> list[Tick]:
     values = nice_ticks(low, high, 4)
-    unit = values[1] - values[0] if len(values) > 1 else abs(high - low)
+    labels = axis_numbers([value / scale for value in values])
     return [
-        Tick(round((high - value) / (high - low) * 100, 2), axis_number(value / scale, unit / scale))
-        for value in values
+        Tick(round((high - value) / (high - low) * 100, 2), label)
+        for value, label in zip(values, labels, strict=True)
     ]
 
 
@@ -207,16 +207,21 @@ def short_step(step: int) -> str:
     return str(step)
 
 
-def axis_number(value: float, unit: float) -> str:
-    """A value beside an axis, with as many decimals as tell it from its neighbours."""
-    if abs(value) < unit / 1000:
-        return "0"
-    if not 1e-4 <= max(abs(value), unit) < 1e6:
-        return f"{value:.3g}"
-    decimals = max(0, -math.floor(math.log10(unit) + 1e-9))
-    if round(unit, decimals) != round(unit, decimals + 1):
-        decimals += 1
-    return f"{value:.{min(decimals, 8)}f}"
+def axis_numbers(values: Sequence[float]) -> list[str]:
+    """Values beside an axis, all written alike, with as many digits as tell them apart."""
+    if not values:
+        return []
+    unit = abs(values[1] - values[0]) if len(values) > 1 else abs(values[0])
+    largest = max(abs(value) for value in values)
+    if not unit or not math.isfinite(unit):
+        return [f"{value:.3g}" for value in values]
+    digits = -math.floor(math.log10(unit) + 1e-9)
+    if abs(unit * 10.0**digits - round(unit * 10.0**digits)) > 1e-6:
+        digits += 1  # steps of 2.5
+    if 1e-3 <= largest < 1e6:
+        return ["0" if abs(value) < unit / 1000 else f"{value:.{max(0, digits)}f}" for value in values]
+    digits = min(12, max(0, math.floor(math.log10(largest)) + digits))
+    return ["0" if abs(value) < unit / 1000 else f"{value:.{digits}e}" for value in values]
 
 
 def dress_rows(runs: Sequence[Run]) -> Sequence[Run]:

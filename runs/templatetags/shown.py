@@ -240,16 +240,22 @@ def parameters(params: Any) -> list[tuple[str, str]]:
 
 @register.simple_tag(takes_context=True)
 def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
-    """The moment up to which the slowest healthy source was read, and how many are not healthy."""
+    """The moment up to which the slowest healthy source was read, and how many are not healthy.
+
+    On the page of a run its own source's moment.
+    """
     user: User | AnonymousUser = context["user"]
     if not user.is_authenticated:
         return {}
     broken = Q(status__in=[Source.Status.ERROR, Source.Status.NEW])
-    return Source.objects.visible_to(user).filter(enabled=True).order_by().aggregate(
+    sources = Source.objects.visible_to(user).filter(enabled=True).order_by()
+    data = sources.aggregate(
         at=Min("last_synced", filter=~broken),
         failing=Count("pk", filter=Q(status=Source.Status.ERROR)),
         sources=Count("pk"),
     )
+    run = context.get("run")
+    return data | {"at": run.source.last_synced} if isinstance(run, Run) else data
 
 
 @register.inclusion_tag("_heading.html", takes_context=True)

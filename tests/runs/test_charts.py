@@ -212,8 +212,19 @@ def test_the_main_metric_is_the_first_known_tag() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [(0.5, 0.25, "0.50"), (1000.001, 0.0005, "1000.0010"), (1e-17, 0.5, "0"), (2e6, 1e6, "2e+06"), (12000, 1000, "12000")],
+    ("values", "texts"),
+    [
+        ([0.0, 0.25, 0.5], ["0", "0.25", "0.50"]),
+        ([1000.0005, 1000.001], ["1000.0005", "1000.0010"]),
+        ([9e-5, 9.5e-5, 1e-4], ["9.00e-05", "9.50e-05", "1.00e-04"]),
+        ([1e6, 2e6], ["1e+06", "2e+06"]),
+        ([-1e-17, 0.5], ["0", "0.5"]),
+        ([12000.0, 13000.0], ["12000", "13000"]),
+        ([7.0], ["7"]),
+        ([], []),
+    ],
 )
-def test_numbers_beside_an_axis_tell_themselves_apart(value: float, unit: float, text: str) -> None:
-    assert figures.axis_number(value, unit) == text
+def test_numbers_beside_an_axis_are_written_alike_and_tell_themselves_apart(
+    values: list[float], texts: list[str]
+) -> None:
+    assert figures.axis_numbers(values) == texts

@@ -379,6 +379,8 @@ def test_every_page_says_how_old_its_data_is(client: Client, lora: Trainer) -> N
     make_source(lora, last_synced=now() - timedelta(minutes=5))
     make_source(lora, last_synced=now())
     assert "data as of 5 m ago" in text(client, reverse("runs"))
+    run = make_run(Source.objects.latest("last_synced"))
+    assert "data as of now" in re.sub(r"\d s ago", "now", text(client, run.get_absolute_url()))
 
 
 def test_an_empty_site_says_which_command_fills_it(client: Client) -> None:
