@@ -107,8 +107,8 @@ def summarize(steps: np.ndarray, walls: np.ndarray, values: np.ndarray) -> Summa
         last_step=int(steps[at]),
         last=float(floats[at]),
         last_wall=float(walls[at]),
-        minimum=low if some else None,
-        maximum=high if some else None,
+        minimum=low + 0.0 if some else None,  # -0.0 is 0.0 here: which one is met first is chance
+        maximum=high + 0.0 if some else None,
         nonfinite=nonfinite,
     )
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from runs.chunks import CHUNK_POINTS, TAIL_POINTS, unpack
 from runs.models import Series, SeriesChunk, SeriesTail
-from runs.points import NAME_BYTES, SeriesWriter, ensure_tags, recount, tag_name
+from runs.points import SeriesWriter
 from runs.readers.records import Points
+from runs.series import NAME_BYTES, ensure_tags, recount, tag_name
 from tests.runs.factories import make_file, make_run
 from tests.runs.trees import WALL
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import ingest
+from runs import commit, reading
 from runs.models import LogFile, Run, Series, SeriesChunk
 from runs.readers import jsonl, tfevents
 from runs.scan import Options, Progress
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit for every few records."""
-    monkeypatch.setattr(ingest, "BATCH_BYTES", 1)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 1)
     for reader in (tfevents, jsonl):
         monkeypatch.setattr(reader, "read", functools.partial(reader.read, limit=300))
 
@@ -83,7 +83,7 @@ def test_many_small_commits_give_the_registry_of_one(tmp_path, small_commits):
     copy(tmp_path / "one", tmp_path / "two")
     synced(tmp_path / "one")
     small = registry(source_of(tmp_path / "one"))
-    ingest.BATCH_BYTES = 32 * 1024 * 1024
+    reading.PIECE_BYTES = 24 * 1024 * 1024
     synced(tmp_path / "two")
     assert same(small, registry(source_of(tmp_path / "two")))
 
@@ -91,17 +91,17 @@ def test_many_small_commits_give_the_registry_of_one(tmp_path, small_commits):
 def test_a_sync_cut_off_after_any_commit_goes_on_to_the_same_registry(tmp_path, small_commits, monkeypatch):
     settle(run_tree(tmp_path / "one"))
     copy(tmp_path / "one", tmp_path / "two")
-    advance, allowed = ingest._Reading._advance, iter(random.Random(1).choices(range(1, 9), k=500))
+    advance, allowed = commit._advance, iter(random.Random(1).choices(range(1, 9), k=500))
     left = [next(allowed)]
 
-    def cut_off(self, *args, **kwargs):
+    def cut_off(piece):
         left[0] -= 1
         if not left[0]:
             left[0] = next(allowed)
             raise KeyboardInterrupt
-        return advance(self, *args, **kwargs)
+        return advance(piece)
 
-    monkeypatch.setattr(ingest._Reading, "_advance", cut_off)
+    monkeypatch.setattr(commit, "_advance", cut_off)
     interrupted = 0
     while True:
         try:
@@ -214,23 +214,37 @@ def test_a_truncated_file_that_grows_again_is_a_new_generation(tmp_path):
     assert (Run.objects.get().point_count, LogFile.objects.get().points) == (7, 7)
 
 
+def test_a_file_replaced_beside_ones_that_grew_counts_each_point_once(tmp_path):
+    paths = sorted(write(tmp_path / "run", ("loss",), steps) for steps in (10, 11, 12))
+    whole = [path.read_bytes() for path in paths]
+    paths[1].write_bytes(whole[1][:-100])
+    paths[2].write_bytes(whole[2][:-200])
+    synced(tmp_path)
+    paths[0].write_bytes(other_content(paths[0], 40))
+    for path, data in zip(paths[1:], whole[1:], strict=True):
+        path.write_bytes(data)
+    synced(tmp_path)
+    assert Run.objects.get().point_count == sum(LogFile.objects.values_list("points", flat=True)) == point_count(tmp_path)
+    assert Series.objects.get().count == point_count(tmp_path)
+
+
 def test_pages_show_the_old_generation_until_the_new_one_is_read_to_its_end(tmp_path, small_commits, monkeypatch):
     path = write(tmp_path / "run", ("loss",), 40)
     synced(tmp_path)
     path.write_bytes(other_content(path, 60))
-    advance = ingest._Reading._advance
+    advance = commit._advance
 
-    def cut_off(self, fd, seen, blocks, count, *, at_end):
-        if self.file.offset > 1500:
+    def cut_off(piece):
+        if not piece.begins and piece.file.offset > 1500:
             raise KeyboardInterrupt
-        return advance(self, fd, seen, blocks, count, at_end=at_end)
+        return advance(piece)
 
-    monkeypatch.setattr(ingest._Reading, "_advance", cut_off)
+    monkeypatch.setattr(commit, "_advance", cut_off)
     with pytest.raises(KeyboardInterrupt):
         synced(tmp_path)
     file = LogFile.objects.get()
     assert (file.generation, file.reading, Run.objects.get().point_count, Series.objects.get().count) == (0, 1, 40, 40)
-    monkeypatch.setattr(ingest._Reading, "_advance", advance)
+    monkeypatch.setattr(commit, "_advance", advance)
     synced(tmp_path)
     file = LogFile.objects.get()
     assert (file.generation, file.reading, Run.objects.get().point_count, Series.objects.get().count) == (1, 1, 60, 60)
@@ -252,7 +266,7 @@ def test_full_syncs_again_and_again_do_not_fill_the_database(tmp_path):
     synced(tmp_path)
     for _ in range(6):
         synced(tmp_path, full=True)
-    assert SeriesChunk.objects.values("generation").distinct().count() <= ingest.KEPT_GENERATIONS + 1
+    assert SeriesChunk.objects.values("generation").distinct().count() <= commit.KEPT_GENERATIONS + 1
 
 
 def test_a_corrupt_record_is_skipped_counted_and_named_with_its_offset(tmp_path):

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from tensorboardX import SummaryWriter
 
-from runs import ingest
 from runs.models import Event, Job, LogFile, Run, Series, Tag, TextSummary
 from runs.points import SeriesWriter
 from tests.runs.readers.event_bytes import framed, head, masked, record, simple
@@ -143,8 +142,8 @@ def test_texts_and_parameters_hold_what_postgresql_refuses(tmp_path):
 
 def session_end(wall: float) -> bytes:
     """The end of an hparams session at this time."""
-    from tensorboard.plugins.hparams import plugin_data_pb2
     from tensorboard.compat.proto import summary_pb2
+    from tensorboard.plugins.hparams import plugin_data_pb2
 
     data = plugin_data_pb2.HParamsPluginData(session_end_info=plugin_data_pb2.SessionEndInfo(
         status="STATUS_SUCCESS", end_time_secs=wall))
@@ -250,14 +249,14 @@ def test_a_file_that_is_no_event_file_is_named(tmp_path):
 def test_what_nobody_foresaw_stays_one_files_trouble(tmp_path, monkeypatch):
     event_file(tmp_path, record(1, WALL, simple("loss", 1)))
     beside(tmp_path)
-    store = SeriesWriter.write
+    store = SeriesWriter.append
 
-    def broken(self, points, *, shown):
+    def broken(self, *args):
         if Run.objects.get(pk=self.run_id).name == "hostile":
             raise ZeroDivisionError("a bug of ours")
-        return store(self, points, shown=shown)
+        return store(self, *args)
 
-    monkeypatch.setattr(ingest.SeriesWriter, "write", broken)
+    monkeypatch.setattr(SeriesWriter, "append", broken)
     done = outcome_of(tmp_path)
     assert "ZeroDivisionError: a bug of ours" in done.problems[0]
     assert good_came_through()
