@@ -15,11 +15,14 @@ from runs.models import LogFile, Run, Transition
 from runs.models.run import Status
 from runs.plain import plain_json
 from runs.readers.records import Block, Points
+from runs.readers.sidecars import PARAMETER_FILES
 from runs.status import Evidence, Verdict, judge
 
 STEPS_KEPT, ARRIVALS_KEPT = 21, 10
 #: Which origin of a parameter wins: the later in this list.
-PARAM_ORDER = ("files", "results", "job", "hparams")
+PARAM_ORDER = (*PARAMETER_FILES, "results", "job", "hparams")
+#: Seconds that a record may be newer than the word of the run's end.
+SLACK = 60.0
 LAST_MOMENT = 253_402_300_799.0
 
 
@@ -75,24 +78,27 @@ def set_params(run: Run, origin: str, values: dict[str, Any]) -> None:
     run.params = merged
 
 
-def settle(run: Run, now: float) -> bool:
-    """Judge the run's status anew; a change is written as a Transition.  True where it changed.
+def settle(run: Run, now: float, transitions: list[Transition]) -> None:
+    """Judge the run's status anew; a change is added to ``transitions``.
 
-    The caller saves the run, in the same transaction.
+    The caller saves the run and the transitions, in the same transaction.
     """
     verdict = judge(evidence_of(run), now)
-    changed = verdict.status != run.status
-    if changed:
-        Transition.objects.create(
+    if verdict.status != run.status:
+        transitions.append(Transition(
             run=run, old=run.status, new=verdict.status, reason=verdict.reason, evidence=verdict.evidence,
             at=moment(verdict.at) or moment(now),
-        )
+        ))
         run.status_since = moment(verdict.at)
-    different = changed or verdict.stalled != run.stalled or verdict.reason != run.status_reason
     run.status, run.stalled = verdict.status, verdict.stalled
     run.status_reason, run.status_evidence = verdict.reason, verdict.evidence
     run.ended = _end(run, verdict)
-    return different
+
+
+def has_aged(run: Run, now: float) -> bool:
+    """Whether the run would be judged otherwise at ``now`` than it stands."""
+    verdict = judge(evidence_of(run), now)
+    return (verdict.status, verdict.stalled) != (run.status, run.stalled) or not run.status_reason
 
 
 def evidence_of(run: Run) -> Evidence:
@@ -117,12 +123,13 @@ def _strongest_word(run: Run) -> dict[str, Any]:
     log = run.said.get("log", {})
     if log.get("status") in {Status.FINISHED, Status.FAILED, Status.KILLED}:
         return log
+    for by in ("process", "results", "hparams"):
+        ended = run.said.get(by, {})
+        if ended and (run.last_event is None or run.last_event.timestamp() <= (ended["at"] or 0) + SLACK):
+            return ended
     state = run.said.get("trainer_state", {})
     if state and (run.step is None or run.step <= state["step"]):
         return state
-    ended = run.said.get("hparams", {})
-    if ended and (run.last_event is None or run.last_event.timestamp() <= ended["at"] + 60):
-        return ended
     return log
 
 
@@ -131,7 +138,7 @@ def _hear_hparams(run: Run, one: Any) -> None:
         set_params(run, "hparams", {**run.param_sources.get("hparams", {}), **one.values})
     # torch writes a session end at the start, without a time: only a dated one is an end
     words = {"success": Status.FINISHED, "failure": Status.FAILED}
-    if one.kind == "session end" and one.wall and one.status in words:
+    if one.kind == "session end" and one.wall and moment(one.wall) and one.status in words:
         run.said = {**run.said, "hparams": {
             "status": str(words[one.status]), "at": one.wall, "by": "the hparams session",
             "reason": f"the hparams session ended with {one.status}"}}

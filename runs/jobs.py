@@ -8,6 +8,7 @@ from runs import redact
 from runs.facts import moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
 from runs.plain import plain, plain_json
+from runs.readers.progress import legal
 from runs.readers.records import Said
 
 PROGRESS = "progress"
@@ -42,7 +43,7 @@ def _job(run: Run, external: str) -> Job:
 def _advance(job: Job, said: Said) -> None:
     """One line's word on the job; a change of status is a Transition."""
     at = moment(said.at)
-    if said.status and said.status != job.status:
+    if said.status and said.status != job.status and _may_become(job, said):
         Transition.objects.create(
             run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or moment(0),
             reason=plain(redact.text(said.error or said.message))[:500], evidence={"word": said.word},
@@ -66,6 +67,11 @@ def _advance(job: Job, said: Said) -> None:
         job.last_event = max(job.last_event, at) if job.last_event else at
 
 
+def _may_become(job: Job, said: Said) -> bool:
+    """Whether the job can have this status now; the first word on a job is always taken."""
+    return job.last_event is None or legal(job.status, str(said.status), resumed=said.event != PROGRESS)
+
+
 def _tell_run(run: Run, job: Job, said: Said) -> None:
     """The run stands as its latest job does."""
     run.stage = job.stage
@@ -79,7 +85,7 @@ def _tell_run(run: Run, job: Job, said: Said) -> None:
     config = said.fields.get("config")
     if isinstance(config, dict):
         set_params(run, "job", config)
-    if said.status:
+    if said.status == job.status:
         reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
         run.said = {**run.said, "log": {
             "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500]}}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from runs import identity
 from runs.models import LogFile, Run, Series, Source
 from runs.plain import plain
-from runs.points import forget_file, recount
+from runs.series import forget_file, recount
 from runs.readers import confined, naming
 from runs.readers.found import FoundLog, FoundRun
 

@@ -17,9 +17,10 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from runs import beside
-from runs.facts import settle
+from runs.commit import Batch, commit
+from runs.facts import has_aged, moment
 from runs.identity import RACY
-from runs.ingest import Gained, ingest
+from runs.ingest import RUNS_TOGETHER, Gained, ingest
 from runs.lease import Lease
 from runs.models import LogFile, Run, Source
 from runs.models.run import Status
@@ -37,6 +38,7 @@ from runs.readers.tree import (
 )
 from runs.register import Plan, compare
 from runs.share import ingest_all
+from runs.status import LEAST_BUDGET
 
 PROBLEMS_KEPT = 100
 #: What a peek into an event file looks at.
@@ -221,27 +223,22 @@ class _Sync:
             self.bytes_read += amount
             self.report(Progress("reading", runs_done=done, runs_total=len(plan.to_read), bytes_read=self.bytes_read))
 
-        work = list(plan.to_read.items())
+        work = [(run_id, found.sidecars) for run_id, found in plan.to_read.items()]
         if self.options.workers > 1 and len(work) > 1:
+            sizes = {run_id: found.size for run_id, found in plan.to_read.items()}
             return ingest_all(
-                self.lease, self.source.root, work, self.options.workers, tell, full=self.options.full)
-        gained = Gained()
-        for run_id, found in work:
-            beside.read(run_id, self.source.root, found.sidecars, self.lease)
-            gained.add(ingest(run_id, self.lease, tell, full=self.options.full))
-            tell(0, 1)
-        return gained
+                work, sizes, self.source.root, self.lease, self.options.workers, tell, full=self.options.full)
+        return ingest(work, self.source.root, self.lease, tell, full=self.options.full)
 
     def _settle_silent(self) -> None:
         """Judge anew the runs whose status may change by time alone."""
-        waiting = Q(status__in=[Status.RUNNING, Status.QUEUED]) | Q(stalled=True) | Q(status_reason="")
-        for pk in Run.objects.filter(waiting, source=self.source).values_list("pk", flat=True):
-            with transaction.atomic():
-                self.lease.check()
-                run = Run.objects.select_for_update().get(pk=pk)
-                if settle(run, time.time()):
-                    run.version += 1
-                    run.save()
+        now_ = time.time()
+        due = Q(status=Status.RUNNING, last_arrival__lt=moment(now_ - LEAST_BUDGET)) | Q(stalled=True)
+        waiting = Run.objects.filter(due | Q(status_reason=""), source=self.source).only(
+            "status", "stalled", "status_reason", "said", "pulse", "step", "last_arrival", "last_event", "point_count")
+        aged = [run.pk for run in waiting if has_aged(run, now_)]
+        for at in range(0, len(aged), RUNS_TOGETHER):
+            commit(Batch(done=aged[at : at + RUNS_TOGETHER]), self.lease)
 
     def _remember(self, tree: Tree, found: Found, print_: bytes) -> None:
         with transaction.atomic():

@@ -10,10 +10,9 @@ from typing import Any
 
 from django.db import connections
 
-from runs import beside, isolation
-from runs.ingest import Gained, ingest
+from runs import isolation
+from runs.ingest import RUNS_TOGETHER, Gained, Work, ingest
 from runs.lease import Lease
-from runs.readers.found import FoundRun
 
 #: Small runs go to a process several at a time, up to this many bytes.
 HANDFUL_BYTES = 8 * 1024 * 1024
@@ -22,20 +21,20 @@ _read: Any = None  # bytes read so far by this process's siblings and itself
 
 
 def ingest_all(
-    lease: Lease, root: str, work: list[tuple[int, FoundRun]], workers: int, tell: Callable[[int, int], None],
+    work: list[Work], sizes: dict[int, int], root: str, lease: Lease, workers: int, tell: Callable[[int, int], None],
     *, full: bool,
 ) -> Gained:
     """Read all these runs in ``workers`` processes; ``tell(bytes, runs)`` hears of progress.
 
-    Call it in a process with a single thread that reads: the workers are forked.
+    ``sizes``: bytes of each run, to share them out.  Call it in a process with a single
+    thread that reads: the workers are forked.
     """
     context = multiprocessing.get_context("fork")
     counter = context.Value("q", 0)
     gained, told = Gained(), 0
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(counter, os.getpid())) as pool:
         waiting: set[Future[tuple[Gained, int]]] = {
-            pool.submit(_ingest_some, lease, root, [(pk, found.sidecars) for pk, found in some], full)
-            for some in _handfuls(work)
+            pool.submit(_ingest_some, some, root, lease, full) for some in _handfuls(work, sizes)
         }
         while waiting:
             done, waiting = wait(waiting, timeout=1.0)
@@ -57,29 +56,24 @@ def _begin(counter: Any, parent: int) -> None:
     isolation.die_with(parent)
 
 
-def _ingest_some(
-    lease: Lease, root: str, runs: list[tuple[int, tuple[bytes, ...]]], full: bool
-) -> tuple[Gained, int]:
-    def count(amount: int) -> None:
+def _ingest_some(some: list[Work], root: str, lease: Lease, full: bool) -> tuple[Gained, int]:
+    def count(amount: int, runs: int) -> None:
         with _read.get_lock():
             _read.value += amount
 
-    gained = Gained()
-    for run_id, sidecars in runs:
-        beside.read(run_id, root, sidecars, lease)
-        gained.add(ingest(run_id, lease, count, full=full))
+    gained = ingest(some, root, lease, count, full=full)
     connections.close_all()
-    return gained, len(runs)
+    return gained, len(some)
 
 
-def _handfuls(work: list[tuple[int, FoundRun]]) -> list[list[tuple[int, FoundRun]]]:
+def _handfuls(work: list[Work], sizes: dict[int, int]) -> list[list[Work]]:
     """Largest runs first, one at a time; small ones together."""
-    handfuls: list[list[tuple[int, FoundRun]]] = []
+    handfuls: list[list[Work]] = []
     size = HANDFUL_BYTES
-    for one in sorted(work, key=lambda item: -item[1].size):
-        if size + one[1].size > HANDFUL_BYTES or len(handfuls[-1]) >= 200:
+    for one in sorted(work, key=lambda one: -sizes[one[0]]):
+        if size + sizes[one[0]] > HANDFUL_BYTES or len(handfuls[-1]) >= RUNS_TOGETHER:
             handfuls.append([])
             size = 0
         handfuls[-1].append(one)
-        size += one[1].size
+        size += sizes[one[0]]
     return handfuls

@@ -101,7 +101,7 @@ def _by_silence(evidence: Evidence, now: float) -> Verdict:
     }
     rhythm = f", median step {duration(median(intervals))}" if intervals else ""
     if silence <= allowed:
-        return Verdict("running", f"data arrived {duration(silence)} ago{rhythm}", evidence.last_arrival, evidence=facts)
+        return Verdict("running", f"data is arriving{rhythm}", evidence.last_arrival, evidence=facts)
     quiet = f"no step for {duration(silence)}{rhythm}"
     if evidence.has_job and evidence.said == "running":
         if silence <= LOST_AFTER * allowed:

@@ -140,8 +140,8 @@ class Run(models.Model):
 
     @property
     def progress(self) -> float | None:
-        """Share of its steps done, 0 to 1; None where the total is not known."""
-        if not self.total_steps or self.step is None:
+        """Share of its steps done, 0 to 1; None where the total is not known or was cut short."""
+        if not self.total_steps or self.step is None or self.early_stopped:
             return None
         return min(1.0, max(0.0, self.step / self.total_steps))
 

@@ -154,11 +154,11 @@ def test_the_root_may_be_a_symlink_that_an_admin_named(root, tmp_path):
 
 
 def test_no_transaction_is_open_while_files_are_read(root, monkeypatch):
-    from runs import ingest
+    from runs import reading
 
     open_then = []
     connection.in_atomic_block, inside = False, connection.in_atomic_block
-    monkeypatch.setattr(ingest.confined, "opened", _noting(ingest.confined.opened, open_then))
+    monkeypatch.setattr(reading.confined, "opened", _noting(reading.confined.opened, open_then))
     write(root / "three")
     synced(root)
     connection.in_atomic_block = inside

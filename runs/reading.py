@@ -1,0 +1,178 @@
+"""Reading the log files of a run, without a transaction: pieces to be committed.
+
+A file is opened without following links, judged by its content, and read from its offset in
+pieces of about ``PIECE_BYTES`` of input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from runs import identity
+from runs.models import LogFile
+from runs.plain import plain
+from runs.points import SeriesWriter
+from runs.readers import confined, jsonl, tfevents
+from runs.readers.records import Block, Damage, Points, TooMuch
+
+#: Input of one piece: bounds memory (a batch holds two at most, about four times their bytes).
+PIECE_BYTES = 24 * 1024 * 1024
+
+Report = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Piece:
+    """What was read of a file in one go; ``file`` is as it was before.
+
+    ``generation`` is the one that was read, ``begins`` says that this is its first piece.
+    """
+
+    file: LogFile
+    seen: identity.Seen
+    generation: int
+    begins: bool
+    blocks: list[Block]
+    writer: SeriesWriter
+    head_hash: bytes
+    tail_hash: bytes
+    at_end: bool
+    points: list[Points] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.points = _named([one for block in self.blocks for one in block.points], self.state)
+
+    @property
+    def state(self) -> Any:
+        """Where the reader goes on."""
+        return self.blocks[-1].state
+
+    @property
+    def damages(self) -> list[Damage]:
+        """All of its damages."""
+        return [damage for block in self.blocks for damage in block.damages]
+
+    @property
+    def records(self) -> int:
+        """How many records were read."""
+        return sum(block.records for block in self.blocks)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of input."""
+        return sum(block.bytes_read for block in self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A file that could not be read further, in words; "" where it has only vanished.
+
+    ``seen``: what it was where trying again makes sense only once it has changed.
+    """
+
+    file: LogFile
+    why: str
+    seen: identity.Seen | None = None
+
+
+def changed_files(run_ids: list[int], *, full: bool) -> dict[int, list[LogFile]]:
+    """The files of these runs that must be opened: those that are not just as when read."""
+    held = LogFile.objects.filter(run_id__in=run_ids, missing=False).select_related("source").order_by("run_id", "path")
+    files: dict[int, list[LogFile]] = {}
+    for file in held:
+        if full or _looks_changed(file):
+            files.setdefault(file.run_id, []).append(file)
+    return files
+
+
+def pieces(file: LogFile, report: Report, *, full: bool) -> Iterator[Piece | Trouble]:
+    """A file's news, to its present end; ``report`` hears of bytes as they are read."""
+    seen = None
+    try:
+        with confined.opened(file.source.root, bytes(file.path)) as fd:
+            seen = identity.of(fd)
+            fresh = full or not _goes_on(file) or not identity.continues(fd, seen, file)
+            yield from _read_open(file, fd, seen, report, begins=fresh)
+    except FileNotFoundError:
+        yield Trouble(file, "")
+    except TooMuch as problem:
+        yield Trouble(file, plain(str(problem)), seen)
+    except OSError as problem:
+        yield Trouble(file, plain(problem.strerror or str(problem)))
+
+
+def was_exchanged(piece: Piece) -> bool:
+    """Whether the path names another file by now: it was replaced while we read."""
+    now = confined.stat_inside(piece.file.source.root, bytes(piece.file.path))
+    return now is not None and (now.st_dev, now.st_ino) != (piece.seen.device, piece.seen.inode)
+
+
+def _read_open(
+    file: LogFile, fd: int, seen: identity.Seen, report: Report, *, begins: bool
+) -> Iterator[Piece]:
+    reader: Any = tfevents if file.kind == LogFile.Kind.EVENTS else jsonl
+    anew = begins and bool(file.offset or file.records)
+    generation = file.reading + 1 if anew else file.reading
+    state = None if begins or not file.state else reader.State.load(bytes(file.state))
+    writer = SeriesWriter(
+        file.run_id, file.pk, generation, prefix=file.prefix, fresh=begins or file.offset == 0)
+    plugins = _plugins(file) if reader is tfevents else {}
+    at_end = False
+    while not at_end:
+        blocks: list[Block] = []
+        amount = 0
+        while amount < PIECE_BYTES and not at_end:
+            block: Block = (
+                tfevents.read(fd, state, plugins=plugins, max_tags=settings.TRAINMON_MAX_TAGS)
+                if reader is tfevents else jsonl.read(fd, state)
+            )
+            state, at_end = block.state, block.at_end
+            amount += block.bytes_read
+            blocks.append(block)
+            report(block.bytes_read)
+        yield Piece(file, seen, generation, begins, blocks, writer, *identity.hashes(fd, state.offset), at_end)
+        begins = False
+
+
+def _looks_changed(file: LogFile) -> bool:
+    try:
+        st = confined.stat_inside(file.source.root, bytes(file.path))
+    except OSError:
+        return True
+    return st is None or (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns) != (
+        file.device, int(file.inode), file.size, file.mtime_ns)
+
+
+def _goes_on(file: LogFile) -> bool:
+    """Whether this version's reader understands where it stood."""
+    reader: Any = tfevents if file.kind == LogFile.Kind.EVENTS else jsonl
+    try:
+        return not file.state or bool(reader.State.load(bytes(file.state)))
+    except ValueError:
+        return False
+
+
+def _plugins(file: LogFile) -> dict[str, str]:
+    """Metadata that other files of the run gave: a resumed writer may leave it out."""
+    known: dict[str, str] = {}
+    others = LogFile.objects.filter(run_id=file.run_id, kind=LogFile.Kind.EVENTS, prefix=file.prefix)
+    for dumped in others.exclude(pk=file.pk).exclude(state=b"").values_list("state", flat=True):
+        with contextlib.suppress(ValueError):  # of another version: read anew, it says so again
+            known.update(tfevents.State.load(bytes(dumped)).plugins)
+    return known
+
+
+def _named(points: list[Points], state: Any) -> list[Points]:
+    """Points of a log of several jobs: those of all but its first job carry the job's name."""
+    if not any(one.job for one in points):
+        return points
+    first = next(iter(state.jobs), "")
+    for one in points:
+        if one.job != first:
+            one.tag = f"{one.job or 'other'}/{one.tag}"
+    return points
