@@ -20,7 +20,7 @@ from runs.commit import Batch, commit
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile
 from runs.plain import plain
-from runs.reading import PIECE_BYTES, Piece, Trouble, changed_files, pieces, was_exchanged
+from runs.reading import PIECE_BYTES, Files, Piece, Trouble, files_of, pieces, was_exchanged
 
 #: Runs that share a transaction, and whose rows are looked up together.
 RUNS_TOGETHER = 200
@@ -140,23 +140,24 @@ def _items(
 ) -> Iterator[Piece | Trouble | beside.Beside | int]:
     """All that is new of these runs, run by run; a run's id says that it is done."""
     run_ids = [run_id for run_id, _ in some]
-    files = changed_files(run_ids, full=full)
+    files = files_of(run_ids, full=full)
     known = beside.known(run_ids)
     for run_id, paths in some:
         if paths is not None and (found := beside.look(run_id, root, paths, known.get(run_id, {}))) is not None:
             yield found
-        for file in files.get(run_id, []):
-            yield from pieces(file, report, full=full)
+        mine = files.get(run_id, Files())
+        for file in mine.changed:
+            yield from pieces(file, mine.plugins.setdefault(file.prefix, {}), report, full=full)
         yield run_id
 
 
 def _one_by_one(one: Work, root: str, lease: Lease, gained: Gained) -> None:
     """Store each file of a run by itself; what fails is said on that file."""
     run_id, _ = one
-    for files in changed_files([run_id], full=False).values():
-        for file in files:
+    for files in files_of([run_id], full=False).values():
+        for file in files.changed:
             try:
-                for item in pieces(file, lambda _: None, full=False):
+                for item in pieces(file, files.plugins.setdefault(file.prefix, {}), lambda _: None, full=False):
                     kept = Batch(pieces=[item]) if isinstance(item, Piece) else Batch(troubles=[item])
                     commit(kept, lease)
                     gained.hear(item)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from django.conf import settings
@@ -80,24 +81,42 @@ class Trouble:
     seen: identity.Seen | None = None
 
 
-def changed_files(run_ids: list[int], *, full: bool) -> dict[int, list[LogFile]]:
-    """The files of these runs that must be opened: those that are not just as when read."""
+@dataclass(slots=True)
+class Files:
+    """The files of a run that must be opened, and what its files say of tags' plugins.
+
+    ``plugins``: by prefix, tag -> plugin.  A resumed writer may leave the metadata out that
+    another file of the run gave.
+    """
+
+    changed: list[LogFile] = field(default_factory=list)
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def files_of(run_ids: list[int], *, full: bool) -> dict[int, Files]:
+    """The files of these runs; ``changed`` are those that are not just as when read."""
     held = LogFile.objects.filter(run_id__in=run_ids, missing=False).select_related("source").order_by("run_id", "path")
-    files: dict[int, list[LogFile]] = {}
-    for file in held:
-        if full or _looks_changed(file):
-            files.setdefault(file.run_id, []).append(file)
+    files: dict[int, Files] = {}
+    for run_id, group in groupby(held, key=lambda file: file.run_id):
+        all_of_it = list(group)
+        changed = [file for file in all_of_it if full or _looks_changed(file)]
+        files[run_id] = Files(changed, _plugins(all_of_it) if changed and len(all_of_it) > 1 else {})
     return files
 
 
-def pieces(file: LogFile, report: Report, *, full: bool) -> Iterator[Piece | Trouble]:
-    """A file's news, to its present end; ``report`` hears of bytes as they are read."""
+def pieces(
+    file: LogFile, plugins: dict[str, str], report: Report, *, full: bool
+) -> Iterator[Piece | Trouble]:
+    """A file's news, to its present end; ``report`` hears of bytes as they are read.
+
+    ``plugins`` is what the run's files said so far, and learns from this one.
+    """
     seen = None
     try:
         with confined.opened(file.source.root, bytes(file.path)) as fd:
             seen = identity.of(fd)
             fresh = full or not _goes_on(file) or not identity.continues(fd, seen, file)
-            yield from _read_open(file, fd, seen, report, begins=fresh)
+            yield from _read_open(file, fd, seen, plugins, report, begins=fresh)
     except FileNotFoundError:
         yield Trouble(file, "")
     except TooMuch as problem:
@@ -113,7 +132,7 @@ def was_exchanged(piece: Piece) -> bool:
 
 
 def _read_open(
-    file: LogFile, fd: int, seen: identity.Seen, report: Report, *, begins: bool
+    file: LogFile, fd: int, seen: identity.Seen, plugins: dict[str, str], report: Report, *, begins: bool
 ) -> Iterator[Piece]:
     reader: Any = tfevents if file.kind == LogFile.Kind.EVENTS else jsonl
     anew = begins and bool(file.offset or file.records)
@@ -121,7 +140,6 @@ def _read_open(
     state = None if begins or not file.state else reader.State.load(bytes(file.state))
     writer = SeriesWriter(
         file.run_id, file.pk, generation, prefix=file.prefix, fresh=begins or file.offset == 0)
-    plugins = _plugins(file) if reader is tfevents else {}
     at_end = False
     while not at_end:
         blocks: list[Block] = []
@@ -137,6 +155,8 @@ def _read_open(
             report(block.bytes_read)
         yield Piece(file, seen, generation, begins, blocks, writer, *identity.hashes(fd, state.offset), at_end)
         begins = False
+    if reader is tfevents:
+        _learn(plugins, state)
 
 
 def _looks_changed(file: LogFile) -> bool:
@@ -157,14 +177,20 @@ def _goes_on(file: LogFile) -> bool:
         return False
 
 
-def _plugins(file: LogFile) -> dict[str, str]:
-    """Metadata that other files of the run gave: a resumed writer may leave it out."""
-    known: dict[str, str] = {}
-    others = LogFile.objects.filter(run_id=file.run_id, kind=LogFile.Kind.EVENTS, prefix=file.prefix)
-    for dumped in others.exclude(pk=file.pk).exclude(state=b"").values_list("state", flat=True):
-        with contextlib.suppress(ValueError):  # of another version: read anew, it says so again
-            known.update(tfevents.State.load(bytes(dumped)).plugins)
+def _plugins(files: list[LogFile]) -> dict[str, dict[str, str]]:
+    """What the event files of a run have said of tags' plugins, by prefix."""
+    known: dict[str, dict[str, str]] = {}
+    for file in files:
+        if file.kind == LogFile.Kind.EVENTS and file.state:
+            with contextlib.suppress(ValueError):  # of another version: read anew, it says so again
+                _learn(known.setdefault(file.prefix, {}), tfevents.State.load(bytes(file.state)))
     return known
+
+
+def _learn(plugins: dict[str, str], state: tfevents.State) -> None:
+    """The first word on a tag stays."""
+    for tag, plugin in state.plugins.items():
+        plugins.setdefault(tag, plugin)
 
 
 def _named(points: list[Points], state: Any) -> list[Points]:
