@@ -14,6 +14,8 @@ from runs.reconcile.framing import Lost
 #: Points, and bytes of text, that are held before they are compared: bounds memory.
 HELD_POINTS, HELD_BYTES = 1_000_000, 32 * 1024 * 1024
 LOST_KEPT = 100
+#: Other wall times, NaN too, have no place in a calendar: no part spans them.
+LAST_MOMENT = 253_402_300_799.0
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ class PartFound:
         """Take a point in."""
         low, high = self.steps or (step, step)
         self.steps = (step if step < low else low, step if step > high else high)
-        if wall == wall:
+        if 0 <= wall <= LAST_MOMENT:
             first, last = self.walls or (wall, wall)
             self.walls = (wall if wall < first else first, wall if wall > last else last)
 

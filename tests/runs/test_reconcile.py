@@ -117,6 +117,13 @@ def test_metadata_only_in_the_first_event_and_shapes_of_one_element(tmp_path):
     assert agreed(tmp_path).points == 2
 
 
+def test_metadata_only_in_the_first_file_of_a_run(tmp_path):
+    bare = summary_pb2.Summary.Value(tag="loss", tensor=tensor_util.make_tensor_proto(np.float32([0.5])))
+    event_file(tmp_path, record(0, WALL, tensor_value("loss", np.float32(1))))
+    event_file(tmp_path, record(1, WALL + 1, bare), name="run/events.out.tfevents.1700000100.host.1.0")
+    assert agreed(tmp_path).points == 2
+
+
 def test_tensors_that_hold_their_number_in_a_list(tmp_path):
     nan = struct.unpack("<f", struct.pack("<I", 0x7FC00007))[0]
     tensors = [TensorProto(dtype=1, float_val=[nan]), TensorProto(dtype=1), TensorProto(dtype=4, int_val=[300]),
