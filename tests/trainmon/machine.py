@@ -127,7 +127,8 @@ def as_user(uid: int, argv: list[str]) -> list[str]:
     closed = {top for path in needed if (top := _first_closed(path))}
     if not closed:
         return switch
-    stage = tempfile.mkdtemp(prefix="stage-")
+    stage = Path(tempfile.gettempdir()) / "trainmon-tests-stage"  # a mount point: what is mounted is ours alone
+    stage.mkdir(exist_ok=True)
     kept = [path for path in needed if _first_closed(path)]
     lines = ["set -e", f"mount -t tmpfs stage {stage}"]
     for number, path in enumerate(kept):

@@ -25,9 +25,9 @@ def test_a_misspelt_variable_is_a_warning(home):
 
 
 @pytest.mark.parametrize("name", checks.POSITIVE)
-def test_an_interval_of_nothing_is_an_error(home, name):
-    done = manage(home, "check", **{name: "0"})
-    assert done.returncode == 1 and f"{name} must be 1 or more" in done.stderr
+def test_an_interval_of_nothing_is_an_error(settings, name):
+    setattr(settings, name, 0)
+    assert f"{name} must be 1 or more." in [found.msg for found in checks.check_variables(None)]
 
 
 def test_a_file_in_the_place_of_the_data_directory_is_an_error(home, monkeypatch, settings):
