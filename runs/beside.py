@@ -9,10 +9,10 @@ from typing import Any
 from runs.facts import set_params
 from runs.models import Run
 from runs.models.run import Status
-from runs.plain import plain, plain_json
 from runs.readers import confined, jsonl
 from runs.readers.document import Unreadable
 from runs.readers.found import Peeked
+from runs.readers.plain import plain, plain_json
 from runs.readers.sidecars import SIDECARS, ProcessStatus, Sidecar, TrainerState, TrainResults
 
 #: A file beside the logs above this is not read.

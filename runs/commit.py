@@ -12,8 +12,8 @@ from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile, Run, Transition
-from runs.plain import plain
 from runs.points import Portion, write_all
+from runs.readers.plain import plain
 from runs.reading import Piece, Trouble
 from runs.rows import save_all
 

@@ -13,7 +13,7 @@ import numpy as np
 from runs import redact
 from runs.models import LogFile, Run, Transition
 from runs.models.run import Status
-from runs.plain import plain_json
+from runs.readers.plain import plain_json
 from runs.readers.records import Block, Points
 from runs.readers.sidecars import PARAMETER_FILES
 from runs.status import Evidence, Verdict, judge

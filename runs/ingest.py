@@ -19,7 +19,7 @@ from runs import beside
 from runs.commit import Batch, commit
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile
-from runs.plain import plain
+from runs.readers.plain import plain
 from runs.reading import PIECE_BYTES, Files, Piece, Trouble, files_of, pieces, was_exchanged
 
 #: Runs that share a transaction, and whose rows are looked up together.

@@ -101,13 +101,16 @@ def _end(child: Any) -> None:
 
 def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection, parent: int) -> None:
     from django.db import InterfaceError, OperationalError, connections
+    from psycopg import errors
 
     parents_end.close()
     die_with(parent or os.getppid())
     try:
         end: Ended | Broken = Ended(work(argument, lambda value: pipe.send(Told(value))))
     except (OperationalError, InterfaceError) as error:
-        end = Broken(f"the database failed: {error}".strip(), database=True)
+        # a restart passes by itself, a full disk does not
+        passing = not isinstance(error.__cause__, errors.DiskFull)
+        end = Broken(f"the database failed: {error}".strip(), database=passing)
     except Exception as error:  # the parent tells it; nothing is swallowed
         import traceback
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from runs import redact
 from runs.facts import moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
-from runs.plain import plain, plain_json
+from runs.readers.plain import plain, plain_json
 from runs.readers.progress import legal
 from runs.readers.records import Said
 

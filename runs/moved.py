@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from runs import identity
 from runs.models import LogFile, Run, Series, Source
-from runs.plain import plain
-from runs.series import forget_file, recount
 from runs.readers import confined, naming
 from runs.readers.found import FoundLog, FoundRun
+from runs.readers.plain import plain
+from runs.series import forget_file, recount
 
 if TYPE_CHECKING:
     from runs.register import KnownFile, KnownRun

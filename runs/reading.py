@@ -16,9 +16,9 @@ from django.conf import settings
 
 from runs import identity
 from runs.models import LogFile
-from runs.plain import plain
 from runs.points import SeriesWriter
 from runs.readers import confined, jsonl, tfevents
+from runs.readers.plain import plain
 from runs.readers.records import Block, Damage, Points, TooMuch
 
 #: Input of one piece: bounds memory (a batch holds two at most, about four times their bytes).

@@ -16,8 +16,8 @@ from django.db import transaction
 from runs.lease import Lease
 from runs.models import Dataset, LogFile, Run, Source
 from runs.moved import Moves, find_moves, take_away
-from runs.plain import plain
 from runs.readers.found import Found, FoundLog, FoundRun
+from runs.readers.plain import plain
 from runs.readers.tree import Tree
 
 #: events.out.tfevents.{seconds}.{host}.{pid}.{uid}{suffix}, as TensorBoard's writer names them.

@@ -24,9 +24,9 @@ from runs.ingest import RUNS_TOGETHER, Gained, ingest
 from runs.lease import Lease
 from runs.models import LogFile, Run, Source
 from runs.models.run import Status
-from runs.plain import plain
 from runs.readers import confined, jsonl, layout, naming, tfevents
 from runs.readers.found import Found, Peeked, Verdict
+from runs.readers.plain import plain
 from runs.readers.problems import IO_ERROR, LONG_PATH, MORE, MOUNT, TOO_DEEP, UNREADABLE, Problem
 from runs.readers.tree import (
     RootEmpty,

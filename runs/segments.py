@@ -10,9 +10,9 @@ from django.db import connection, models
 from runs import redact
 from runs.facts import believable
 from runs.models import Sample, TextSummary
-from runs.plain import plain
-from runs.reading import Piece
+from runs.readers.plain import plain
 from runs.readers.records import Part
+from runs.reading import Piece
 
 #: Texts and references of one file that are stored; the rest stays on disk.
 SAMPLES_KEPT, TEXTS_KEPT = 100_000, 10_000

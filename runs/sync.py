@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from runs import isolation
 from runs.lease import Busy, Lease, LeaseLost, claim
 from runs.models import Source
-from runs.plain import plain
+from runs.readers.plain import plain
 from runs.scan import Failed, Options, Progress, Synced, sync_source
 
 #: Seconds between two heartbeats of a lease.

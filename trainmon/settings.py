@@ -50,10 +50,20 @@ def secret_key(production: bool) -> str:
 TESTING = "pytest" in sys.modules
 HOME = home()
 PLACES = Places(HOME)
+
+
+def local_hosts() -> list[str]:
+    """Host names outside production: any only where the site was asked to listen everywhere."""
+    host = env.str("HOST", "127.0.0.1")
+    if host in {"0.0.0.0", "::"}:
+        return ["*"]
+    return [".localhost", "127.0.0.1", "[::1]", "testserver", host]
+
+
 PRODUCTION = env.str("TRAINMON_ENV", "local") == "production"
 DEBUG = env.bool("TRAINMON_DEBUG", False)
 SECRET_KEY = secret_key(PRODUCTION)
-ALLOWED_HOSTS = env.list("TRAINMON_HOSTS", default=[] if PRODUCTION else ["*"])
+ALLOWED_HOSTS = env.list("TRAINMON_HOSTS", default=[] if PRODUCTION else local_hosts())
 
 if PRODUCTION:
     if len(SECRET_KEY) < 32:
@@ -164,6 +174,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "lockout.html"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
@@ -193,6 +204,9 @@ TRAINMON_PRIVATE = env.bool("TRAINMON_PRIVATE", False)
 TRAINMON_SYNC_INTERVAL = env.int("TRAINMON_SYNC_INTERVAL", 30)
 # Seconds without any progress after which the scan of a source is given up.
 TRAINMON_SCAN_DEADLINE = env.int("TRAINMON_SCAN_DEADLINE", 120)
+# Days since a run was last modified up to which it is shown as fresh, and from which as old.
+TRAINMON_FRESH_DAYS = env.float("TRAINMON_FRESH_DAYS", 1.0)
+TRAINMON_OLD_DAYS = env.float("TRAINMON_OLD_DAYS", 7.0)
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 

@@ -8,7 +8,7 @@ for how often a Said "progress" comes; the last one before any other Said is the
 - A line longer than LINE_BYTES, or with more than MAX_COMMAS commas and brackets, is passed
   over in pieces: a Damage "too large", shown as ``Block.pending`` until its end is found.
 - Beyond strict JSON: NaN, Infinity and 1e999 are values, raw control characters are text,
-  invalid UTF-8 becomes U+FFFD, NUL and lone surrogates visible escapes (runs/plain.py), a
+  invalid UTF-8 becomes U+FFFD, NUL and lone surrogates visible escapes (runs/readers/plain.py), a
   byte order mark is skipped, of equal keys the last one counts.  Nesting deeper than
   Python's recursion limit is damage.
 

@@ -6,8 +6,6 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from runs.plain import plain
-
 #: Deeper levels of a tree, and values and characters beyond so many, are left out.
 MAX_DEPTH = 20
 MAX_VALUES = 2_000
@@ -18,6 +16,30 @@ _INT64 = 2**63
 #: Above this a number of seconds lies beyond the year 5138: it counts milliseconds.
 _MILLISECONDS = 1e11
 _YEAR_10000 = 253_402_300_800.0
+
+
+def plain(text: str) -> str:
+    r"""Text without NUL and lone surrogates: both become visible escapes (``\x00``, ``\ud800``)."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode(errors="backslashreplace").decode()
+    return text
+
+
+def plain_json(value: Any) -> Any:
+    """A JSON value whose strings are plain and whose NaN and infinities are words."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {plain(str(key)): plain_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(one) for one in value]
+    return value
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:

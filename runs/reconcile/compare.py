@@ -8,8 +8,8 @@ from typing import Any
 
 from runs import identity, redact
 from runs.models import LogFile, Run, Sample, Segment, Series, TextSummary
-from runs.plain import plain, plain_json
 from runs.readers import confined
+from runs.readers.plain import plain, plain_json
 from runs.reconcile.events import EventFile
 from runs.reconcile.framing import Walk
 from runs.reconcile.lines import JobLog, whole_lines

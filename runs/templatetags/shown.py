@@ -32,12 +32,12 @@ SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 def fresh_days() -> float:
     """Days up to which data counts as fresh (green)."""
-    return float(getattr(settings, "TRAINMON_FRESH_DAYS", 1))
+    return float(settings.TRAINMON_FRESH_DAYS)
 
 
 def old_days() -> float:
     """Days from which data counts as old (red)."""
-    return float(getattr(settings, "TRAINMON_OLD_DAYS", 7))
+    return float(settings.TRAINMON_OLD_DAYS)
 
 
 @register.filter
