@@ -50,6 +50,7 @@ class Command(BaseCommand):
         """One `up` a data directory."""
         self.sources = sources or shlex.split(os.environ.get("LOGS", ""))
         self.host = host or os.environ.get("HOST", "") or "127.0.0.1"
+        os.environ["HOST"] = self.host  # the site's settings allow host names by it
         self.port = port or os.environ.get("PORT", "")
         self.password = ""
         try:
