@@ -53,8 +53,8 @@ class Batch:
 
     def run_ids(self) -> set[int]:
         """Every run that something is known of."""
-        found = {one.file.run_id for one in (*self.pieces, *self.troubles)}
-        return found | {one.run_id for one in self.besides} | set(self.done)
+        read = {piece.file.run_id for piece in self.pieces} | {trouble.file.run_id for trouble in self.troubles}
+        return read | {found.run_id for found in self.besides} | set(self.done)
 
 
 def commit(batch: Batch, lease: Lease) -> None:
@@ -81,7 +81,7 @@ def commit(batch: Batch, lease: Lease) -> None:
         for pk, run in runs.items():
             if pk in heard or _judged(run) != before[pk]:
                 run.version += 1
-        save_all([one.file for one in (*batch.pieces, *batch.troubles)], FILE_FIELDS)
+        save_all([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
         save_all(list(runs.values()), RUN_FIELDS)
 
 

@@ -33,6 +33,11 @@ def moment(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def dated(*seconds: float | None) -> datetime:
+    """The first of these times that a calendar has; now where there is none."""
+    return next((at for one in seconds if (at := moment(one)) is not None), datetime.now(UTC))
+
+
 def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> None:
     """Bring the run's times, step, pulse and parameters to these blocks of one of its files."""
     for wall in filter(None, map(moment, _walls(file, blocks))):
@@ -66,7 +71,8 @@ def _walls(file: LogFile, blocks: list[Block]) -> Iterator[float]:
         for piece in block.points:
             if len(walls := believable(piece.walls)):
                 yield from (float(walls.min()), float(walls.max()))
-        yield from (one.wall for one in (*block.texts, *block.blobs))
+        yield from (text.wall for text in block.texts)
+        yield from (blob.wall for blob in block.blobs)
 
 
 def set_params(run: Run, origin: str, values: dict[str, Any]) -> None:
@@ -87,7 +93,7 @@ def settle(run: Run, now: float, transitions: list[Transition]) -> None:
     if verdict.status != run.status:
         transitions.append(Transition(
             run=run, old=run.status, new=verdict.status, reason=verdict.reason, evidence=verdict.evidence,
-            at=moment(verdict.at) or moment(now),
+            at=dated(verdict.at, now),
         ))
         run.status_since = moment(verdict.at)
     run.status, run.stalled = verdict.status, verdict.stalled

@@ -56,7 +56,7 @@ def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Iterat
     ``deadline``: seconds that it may say nothing.  ``work`` must be importable by name.
     ``method``: "fork" only where this process has a single thread.
     """
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["runs.child"])
     ours, theirs = context.Pipe()

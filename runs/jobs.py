@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from runs import redact
-from runs.facts import moment, set_params
+from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
 from runs.readers.plain import plain, plain_json
 from runs.readers.progress import legal
@@ -45,7 +45,7 @@ def _advance(job: Job, said: Said) -> None:
     at = moment(said.at)
     if said.status and said.status != job.status and _may_become(job, said):
         Transition.objects.create(
-            run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or moment(0),
+            run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or dated(),
             reason=plain(redact.text(said.error or said.message))[:500], evidence={"word": said.word},
         )
         job.status = said.status

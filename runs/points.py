@@ -212,7 +212,9 @@ def _store_chunks(rows: list[Row], rewritten: list[Row]) -> None:
 
 def _store_tails(touched: list[tuple[SeriesWriter, int]]) -> None:
     """Bring the tail rows of these series to what is held: one statement each way."""
-    new, grown, gone = [], [], []
+    new: list[Row] = []
+    grown: list[Row] = []
+    gone: list[Row] = []
     for writer, pk in touched:
         held = writer.held[pk]
         if held.tail is not None:
@@ -240,7 +242,9 @@ def _store_tails(touched: list[tuple[SeriesWriter, int]]) -> None:
 def _copy(table: str, rows: list[Row]) -> None:
     if not rows:
         return
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
+    statement = f"COPY {table} ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+    # Django translates the errors of statements, not those of a COPY: a full disk is no bug of ours
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
         copy.set_types(TYPES)
         for row in rows:
             copy.write_row(row)

@@ -137,7 +137,7 @@ def _read_open(
     reader: Any = tfevents if file.kind == LogFile.Kind.EVENTS else jsonl
     anew = begins and bool(file.offset or file.records)
     generation = file.reading + 1 if anew else file.reading
-    state = None if begins or not file.state else reader.State.load(bytes(file.state))
+    state: Any = None if begins or not file.state else reader.State.load(bytes(file.state))
     writer = SeriesWriter(
         file.run_id, file.pk, generation, prefix=file.prefix, fresh=begins or file.offset == 0)
     at_end = False

@@ -276,9 +276,9 @@ def _known_files(source: Source) -> dict[int, dict[bytes, KnownFile]]:
     by_run: dict[int, dict[bytes, KnownFile]] = {}
     rows = LogFile.objects.filter(source=source, run__lifecycle_stage=Run.Stage.ACTIVE).values_list(
         "id", "run_id", "path", "prefix", "device", "inode", "size", "mtime_ns", "missing")
-    for pk, run_id, path, prefix, device, inode, *rest in rows.iterator(10_000):
-        path = bytes(path)
-        by_run.setdefault(run_id, {})[path] = KnownFile(pk, run_id, path, prefix, device, int(inode), *rest)
+    for pk, run_id, path, prefix, device, inode, size, mtime_ns, missing in rows.iterator(10_000):
+        file = KnownFile(pk, run_id, bytes(path), prefix, device, int(inode), size, mtime_ns, missing)
+        by_run.setdefault(run_id, {})[file.path] = file
     return by_run
 
 

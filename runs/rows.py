@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection, models
 
@@ -16,7 +17,7 @@ def save_all(rows: Sequence[models.Model], fields: Sequence[str]) -> None:
     if not rows:
         return
     meta = type(rows[0])._meta
-    columns = [meta.get_field(name) for name in fields]
+    columns: list[Any] = [meta.get_field(name) for name in fields]
     kinds = ["bigint", *(column.db_type(connection) for column in columns)]
     values = [[row.pk for row in rows]] + [
         [column.get_db_prep_save(getattr(row, column.attname), connection) for row in rows] for column in columns

@@ -20,7 +20,7 @@ from runs import beside
 from runs.commit import Batch, commit
 from runs.facts import has_aged, moment
 from runs.identity import RACY
-from runs.ingest import RUNS_TOGETHER, Gained, ingest
+from runs.ingest import RUNS_TOGETHER, Gained, Work, ingest
 from runs.lease import Lease
 from runs.models import LogFile, Run, Source
 from runs.models.run import Status
@@ -223,7 +223,7 @@ class _Sync:
             self.bytes_read += amount
             self.report(Progress("reading", runs_done=done, runs_total=len(plan.to_read), bytes_read=self.bytes_read))
 
-        work = [(run_id, found.sidecars) for run_id, found in plan.to_read.items()]
+        work: list[Work] = [(run_id, found.sidecars) for run_id, found in plan.to_read.items()]
         if self.options.workers > 1 and len(work) > 1:
             sizes = {run_id: found.size for run_id, found in plan.to_read.items()}
             return ingest_all(
