@@ -47,15 +47,13 @@ class Series(models.Model):
         return self.tag.name
 
 
-class SeriesChunk(models.Model):
+class PackedPoints(models.Model):
     """Points ``start .. start + count - 1`` of one series in one part of one file.
 
-    ``data`` is packed by runs/chunks.py (exact: steps, wall times, values with their
-    type).  This is what outlives the files.
+    ``data`` is packed by runs/chunks.py (exact: steps, wall times, values with their type);
+    the other columns sum it up.
     """
 
-    pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation", "part", "start")
-    series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     # no constraint: without an index of its own, each deleted file would scan the whole table
     log_file = models.ForeignKey(
         "runs.LogFile", on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
@@ -74,33 +72,27 @@ class SeriesChunk(models.Model):
     data = models.BinaryField()
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.count} points from {self.start} in part {self.part}"
+
+
+class SeriesChunk(PackedPoints):
+    """Up to 4,096 points, compressed: what outlives the files."""
+
+    pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation", "part", "start")
+    series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+
+    class Meta:
         ordering = ["series", "log_file", "generation", "part", "start"]
 
 
-class SeriesTail(models.Model):
-    """The newest points of a series in one file: takes each live update, without an index.
-
-    At most 100 points (about 2 KB raw); more are moved to a chunk.  Same columns as a chunk.
-    """
+class SeriesTail(PackedPoints):
+    """The newest points of a series in one file, at most 100, raw: takes each live update."""
 
     pk = models.CompositePrimaryKey("series_id", "log_file_id", "generation")
     series = models.ForeignKey(Series, on_delete=models.CASCADE, related_name="tails", db_index=False)
-    # no constraint: without an index of its own, each deleted file would scan the whole table
-    log_file = models.ForeignKey(
-        "runs.LogFile", on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
-    )
-    generation = models.IntegerField()
-    part = models.IntegerField()
-    start = models.BigIntegerField()
-    count = models.IntegerField()
-    last_step = models.BigIntegerField()
-    last = models.FloatField()
-    last_wall = models.FloatField()
-    first_step = models.BigIntegerField()
-    minimum = models.FloatField(null=True)
-    maximum = models.FloatField(null=True)
-    nonfinite = models.IntegerField()
-    data = models.BinaryField()
 
     class Meta:
         ordering = ["series", "log_file", "generation"]
