@@ -215,8 +215,8 @@ def test_files_with_bytes_changed_at_random(tmp_path, seed):
 
 
 def test_it_shares_no_reader_with_the_sync():
-    allowed = {"runs.readers.confined", "runs.readers"}
+    shared = {("runs.readers", "confined"), ("runs.readers.plain", "plain"), ("runs.readers.plain", "plain_json")}
     for path in (Path(__file__).parents[2] / "runs" / "reconcile").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("runs.readers"):
-                assert node.module in allowed and {alias.name for alias in node.names} <= {"confined"}, path
+                assert {(node.module, alias.name) for alias in node.names} <= shared, path
