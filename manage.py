@@ -24,6 +24,19 @@ WITHOUT_DATABASE = {
     "up",
 }
 
+# Commands that make or read the tables themselves: no others find a new database without tables.
+MIGRATING = 7206437
+MIND_THE_TABLES = {
+    "backup",
+    "dbshell",
+    "inspectdb",
+    "makemigrations",
+    "migrate",
+    "restore_backup",
+    "showmigrations",
+    "sqlmigrate",
+}
+
 
 def uses_database(argv: Sequence[str]) -> bool:
     """Whether a command line needs a running database."""
@@ -44,18 +57,47 @@ def have_database() -> None:
 
     try:
         ensure(settings.HOME)
+        if sys.argv[1] not in MIND_THE_TABLES:
+            migrate_if_new()
     except (binaries.NoBinary, identity.NobodyCanRun, locks.Busy, postgres.StartFailed, OSError) as error:
         sys.exit(f"The embedded database is not available: {error}")
+
+
+def migrate_if_new() -> None:
+    """Give a new embedded database its tables: the first command may be any."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('django_migrations') IS NULL")
+        if cursor.fetchone() == (False,):
+            return
+        # of several commands at once one makes the tables, the others wait
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+        try:
+            call_command("migrate", verbosity=0, interactive=False)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATING])
 
 
 def main() -> None:
     """Run one management command, with the embedded database where none is given."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
     from django.core.management import execute_from_command_line
+    from django.db import ProgrammingError
 
     if uses_database(sys.argv):
         have_database()
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ProgrammingError as error:
+        if type(error.__cause__).__name__ not in {"UndefinedTable", "UndefinedColumn"}:
+            raise
+        said = str(error).splitlines()[0]
+        sys.exit(f"The database is not of this version of trainmon ({said}). Update it with: manage.py migrate")
 
 
 if __name__ == "__main__":

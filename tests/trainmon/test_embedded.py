@@ -196,3 +196,18 @@ def test_a_watcher_that_wakes_just_then_turns_nobody_away(tmp_path):
     assert locks.is_held(places.lease)
     lease.release()
     os.close(watcher)
+
+
+def test_any_command_may_be_the_first_on_a_new_database(home, tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    done = manage(home, "sync_runs", f"lora={logs}", "--json")
+    assert done.returncode == 0 and '"runs": 0' in done.stdout, done.stderr
+    assert gone(home), living(home)
+
+
+def test_a_database_without_tables_is_named_with_the_way_out(home):
+    assert manage(home, "migrate", "runs", "zero", "-v0").returncode == 0
+    done = manage(home, "sync_runs")
+    assert done.returncode == 1 and "manage.py migrate" in done.stderr and "Traceback" not in done.stderr
+    assert gone(home), living(home)
