@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
@@ -41,7 +42,12 @@ def sees_everything(user: User | AnonymousUser) -> bool:
 
 
 def fill_roles(**_: Any) -> None:
-    """Create the three groups and give each its permissions; own additions stay."""
+    """Create the three groups and give each its permissions; own additions stay.
+
+    Nothing is done while only some apps are migrated.
+    """
+    if Group._meta.db_table not in connection.introspection.table_names():
+        return
     view = Permission.objects.filter(content_type__app_label__in=OUR_APPS, codename__startswith="view_")
     operate = [
         Permission.objects.filter(content_type__app_label=app, codename=codename) for app, codename in OPERATES
