@@ -175,15 +175,18 @@ def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
     step = max(int(piece.steps.max()) for piece in newest)
     if file.prefix and held is not None and held[0] != file.pk:
         return  # evaluation beside the training may count its own steps
+    wall = max((float(walls.max()) for piece in newest if len(walls := believable(piece.walls))), default=0.0)
+    if held is not None and held[0] != file.pk and wall < run.pulse.get("wall", 0.0):
+        return  # of two files or logs that one counts whose clock is ahead, whichever was read last
     run.step = max(run.step, step) if same and run.step is not None else step
     longest = max(newest, key=lambda piece: len(piece.steps))
     steps, walls = longest.steps[-10 * STEPS_KEPT :], longest.walls[-10 * STEPS_KEPT :]
     usable = np.isfinite(walls) & (np.abs(walls) < LAST_MOMENT)
     pairs = list(run.pulse.get("steps", [])) if same else []
-    for wall, at in zip(walls[usable].tolist(), steps[usable].tolist(), strict=True):
+    for when, at in zip(walls[usable].tolist(), steps[usable].tolist(), strict=True):
         if not pairs or at > pairs[-1][1]:
-            pairs.append([round(wall, 3), at])
-    run.pulse = {**run.pulse, "key": key, "steps": pairs[-STEPS_KEPT:]}
+            pairs.append([round(when, 3), at])
+    run.pulse = {**run.pulse, "key": key, "wall": max(wall, run.pulse.get("wall", 0.0)), "steps": pairs[-STEPS_KEPT:]}
 
 
 def _end(run: Run, verdict: Verdict) -> datetime | None:

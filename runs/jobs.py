@@ -77,7 +77,8 @@ def _tell_run(run: Run, job: Job, said: Said) -> None:
     run.stage = job.stage
     if job.total_steps is not None:
         run.total_steps = job.total_steps
-    if job.step is not None and (run.step is None or said.status is None or job.step > run.step):
+    newer = said.at is None or said.at >= run.pulse.get("wall", 0.0)
+    if job.step is not None and (run.step is None or newer and (said.status is None or job.step > run.step)):
         run.step = job.step
     if job.epoch is not None:
         run.epoch = job.epoch

@@ -228,6 +228,18 @@ def test_a_file_replaced_beside_ones_that_grew_counts_each_point_once(tmp_path):
     assert Series.objects.get().count == point_count(tmp_path)
 
 
+@pytest.mark.parametrize("first", ["events", "log"])
+def test_a_run_stands_where_its_latest_record_says_whichever_file_is_read_first(tmp_path, first):
+    events, log = write(tmp_path / "run", ("loss",), 50), job_log(tmp_path / "run" / "job.jsonl", steps=20)
+    held = {"events": log, "log": events}[first]
+    data = held.read_bytes()
+    held.unlink()
+    synced(tmp_path)
+    held.write_bytes(data)
+    synced(tmp_path)
+    assert Run.objects.get().step == 49
+
+
 def test_pages_show_the_old_generation_until_the_new_one_is_read_to_its_end(tmp_path, small_commits, monkeypatch):
     path = write(tmp_path / "run", ("loss",), 40)
     synced(tmp_path)

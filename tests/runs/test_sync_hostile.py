@@ -110,7 +110,8 @@ def test_values_that_are_no_numbers_are_counted_and_not_compared(tmp_path):
     assert (series.count, series.nonfinite, series.minimum, series.maximum, series.last) == (6, 3, 0.0, 3.5, 3.5)
 
 
-@pytest.mark.parametrize("tag", ["x" * 4000, random.Random(1).randbytes(3000).hex(), "é" * 3000, "a\0b", "\ud7ff", "", " ", "a\nb", "/" * 50],
+@pytest.mark.parametrize("tag", ["x" * 4000, random.Random(1).randbytes(3000).hex(), "é" * 3000, "a\0b", "\ud7ff", "",
+                                 " ", "a\nb", "/" * 50],
                          ids=lambda tag: ascii(tag[:8]))
 def test_any_tag_is_a_series_of_its_own(tmp_path, tag):
     event_file(tmp_path, record(1, WALL, simple(tag, 1)), record(1, WALL, simple(tag + "2", 2)))
@@ -160,7 +161,8 @@ def test_an_hparams_session_may_end_at_any_time(tmp_path, wall):
 
 
 HOSTILE_LINES = [
-    b'{"ts": 1e999, "level": "INFO", "service": "s", "job_id": "j", "msg": "m", "event": "training.step", "fields": {"step": 1, "loss": 1e999}}',
+    b'{"ts": 1e999, "level": "INFO", "service": "s", "job_id": "j", "msg": "m", "event": "training.step", '
+    b'"fields": {"step": 1, "loss": 1e999}}',
     line(ts="0001-01-01T00:00:00", fields={"step": 2, "loss": 1}),
     line(ts="9999-12-31T23:59:59+00:00", fields={"step": 3, "loss": 1}),
     line(ts="9999-12-31T23:59:59-12:00", fields={"step": 3, "loss": 1}),
@@ -213,7 +215,8 @@ def test_all_hostile_lines_at_once_cut_anywhere(tmp_path):
 def test_jobs_whose_names_make_one_series_do_not_break_the_sync(tmp_path):
     lines = []
     for step in range(300):
-        lines += [line(job_id="first", fields={"step": step, "other/loss": 1.0}), line(job_id="", fields={"step": step, "loss": 2.0}),
+        lines += [line(job_id="first", fields={"step": step, "other/loss": 1.0}),
+                  line(job_id="", fields={"step": step, "loss": 2.0}),
                   line(job_id="other", fields={"step": step, "loss": 3.0})]
         if step % 70 == 69:
             lines += [line(job_id=job, event="training.start") for job in ("other", "first", "")]

@@ -189,3 +189,51 @@ def grow(path: Path, content: bytes) -> None:
 def columns(steps: list[int], values: Any, walls: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     walls = WALL + np.arange(len(steps)) if walls is None else walls
     return np.array(steps, "<i8"), np.array(walls, "<f8"), np.asarray(values)
+
+
+def varied_tree(root: Path, times: int = 10) -> Path:
+    """Runs of every kind, each several times: long, of two files, restarted, damaged, with a job."""
+    write(root / "ds" / "long-0", 5, 2500)
+    write(root / "ds" / "two-0", 3, 150)
+    write(root / "ds" / "two-0", 3, 150, start=100)
+    restarted = write(root / "ds" / "restarted-0", 3, 200)
+    grow(restarted, write(root / "aside", 3, 100, start=120).read_bytes())
+    damaged = write(root / "damaged-0", 2, 200)
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    damaged.write_bytes(data)
+    job_log(root / "ds" / "two-0" / "job.jsonl", steps=60)
+    job_log(root / "logs" / "night-0.jsonl", job="night", steps=200)
+    shutil.rmtree(root / "aside")
+    for made in [*root.glob("*-0"), *root.glob("ds/*-0")]:
+        for number in range(1, times):
+            shutil.copytree(made, made.with_name(f"{made.name[:-1]}{number}"))
+    settle(root, 86_400)  # silent for long: how they stand does not change while we test
+    return root
+
+
+def grown_tree(root: Path, to: Path) -> Path:
+    """The same tree later: files have grown, one was replaced, runs were added, renamed and deleted."""
+    copy(root, to)
+    for path in [*to.glob("ds/long-*/*"), *to.glob("damaged-*/*")]:
+        grow(path, write(to / "aside", 4, 60, start=2500).read_bytes())
+    for path in to.glob("ds/restarted-*/*"):
+        path.write_bytes(write(to / "aside", 2, 30, wall=WALL + 1e6).read_bytes())
+    job_log(to / "logs" / "night-0.jsonl", job="night", start=200, steps=50)
+    shutil.copytree(to / "aside", to / "new")
+    shutil.rmtree(to / "aside")
+    (to / "ds" / "two-1").rename(to / "ds" / "renamed")
+    shutil.rmtree(to / "ds" / "two-2")
+    settle(to, 86_000)
+    return to
+
+
+def linked(root: Path, to: Path) -> Path:
+    """An equal tree of hard links: as quick as it gets."""
+    return Path(shutil.copytree(root, to, copy_function=os.link))
+
+
+def exchange(root: Path, later: Path) -> None:
+    """Make the tree at ``root`` what ``later`` is, in one rename."""
+    shutil.rmtree(root)
+    linked(later, root)
