@@ -169,8 +169,8 @@ def test_a_file_rewritten_in_place_with_the_same_size_is_a_new_generation(tmp_pa
     synced(tmp_path)
     data = other_content(path, 20)
     assert len(data) == path.stat().st_size
-    with path.open("r+b") as file:
-        file.write(data)
+    with path.open("r+b") as rewritten:
+        rewritten.write(data)
     synced(tmp_path)
     file = LogFile.objects.get()
     assert (file.generation, file.points, Run.objects.get().point_count) == (1, 20, 20)

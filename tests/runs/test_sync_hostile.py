@@ -17,7 +17,7 @@ from tensorboardX import SummaryWriter
 from runs.models import Event, Job, LogFile, Run, Series, Tag, TextSummary
 from runs.points import SeriesWriter
 from tests.runs.readers.event_bytes import framed, head, masked, record, simple
-from tests.runs.trees import WALL, grow, job_log, outcome_of, registry, same, source_of, synced, write
+from tests.runs.trees import WALL, grow, job_log, registry, same, source_of, synced, write
 
 pytestmark = pytest.mark.django_db
 
@@ -53,7 +53,7 @@ def test_more_tags_than_the_limit_are_an_error_of_that_run_only(tmp_path, settin
     settings.TRAINMON_MAX_TAGS = 500
     event_file(tmp_path, *(record(1, WALL, simple(f"tag{n}", n)) for n in range(600)))
     beside(tmp_path)
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert "more than 500 tags" in done.problems[0]
     assert good_came_through()
     assert "more than 500 tags" in LogFile.objects.get(run__name="hostile").error
@@ -63,7 +63,7 @@ def test_more_tags_than_the_limit_are_an_error_of_that_run_only(tmp_path, settin
 def test_a_million_tags_are_an_error_of_that_run_only(tmp_path):
     event_file(tmp_path, *(record(1, WALL, *(simple(f"tag{n}/{k}", 1) for k in range(1000))) for n in range(1000)))
     beside(tmp_path)
-    assert "tags" in outcome_of(tmp_path).problems[0]
+    assert "tags" in synced(tmp_path).problems[0]
     assert good_came_through()
 
 
@@ -71,7 +71,7 @@ def test_a_million_tags_are_an_error_of_that_run_only(tmp_path):
 def test_an_impossible_length_is_named_and_does_not_stop_the_others(tmp_path, length):
     event_file(tmp_path, record(1, WALL, simple("loss", 1)), head(length), record(2, WALL, simple("loss", 2)))
     beside(tmp_path)
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert done.damaged == 1
     assert (Run.objects.get(name="hostile").point_count, good_came_through()) == (2, True)
 
@@ -79,7 +79,7 @@ def test_an_impossible_length_is_named_and_does_not_stop_the_others(tmp_path, le
 @pytest.mark.parametrize("wall", [math.nan, math.inf, -math.inf, 1e300, -1e300, -5.0, 0.0, 5e-324, 253402300800.0])
 def test_any_wall_time_is_kept_and_shown_where_a_calendar_has_it(tmp_path, wall):
     event_file(tmp_path, record(1, wall, simple("loss", 1)), record(2, WALL, simple("loss", 2)))
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     run = Run.objects.get()
     assert (done.problems, run.point_count, run.last_event.timestamp()) == ([], 2, WALL)
     segment = run.segments.get()
@@ -135,7 +135,7 @@ def test_texts_and_parameters_hold_what_postgresql_refuses(tmp_path):
     with SummaryWriter(str(tmp_path / "run")) as writer:
         writer.add_text("note", "a\0b \x1b[2J " + "x" * 200_000, 1)
         writer.add_hparams({f"name{n}": "v" * 100 for n in range(2000)} | {"nul\0key": "a\0b", "nan": math.nan}, {"m": 1.0})
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert done.problems == []
     assert "\0" not in TextSummary.objects.get(tag__startswith="note").text
     assert "\0" not in json.dumps(Run.objects.get().params)
@@ -188,11 +188,11 @@ def test_a_hostile_line_leaves_the_rest_of_its_log_readable(tmp_path, number):
     good = line(fields={"step": 1, "good": 0.5})
     log_lines(tmp_path / "job.jsonl", good, good, good, HOSTILE_LINES[number], good)
     beside(tmp_path)
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert not any("cannot be stored" in problem for problem in done.problems), done.problems
     assert good_came_through()
     assert Series.objects.get(tag__name="good").count == 4
-    outcome_of(tmp_path)
+    synced(tmp_path)
 
 
 def test_all_hostile_lines_at_once_cut_anywhere(tmp_path):
@@ -202,10 +202,10 @@ def test_all_hostile_lines_at_once_cut_anywhere(tmp_path):
     cut.parent.mkdir()
     for edge in [*range(1000, len(data), len(data) // 7), len(data)]:
         cut.write_bytes(data[:edge])
-        outcome_of(tmp_path / "two")
+        synced(tmp_path / "two")
     times = whole.stat()
     os.utime(cut, ns=(times.st_atime_ns, times.st_mtime_ns))
-    outcome_of(tmp_path / "one")
+    synced(tmp_path / "one")
     one, two = registry(source_of(tmp_path / "one")), registry(source_of(tmp_path / "two"))
     # how far a run without a believable clock has come follows the commits
     assert same({name: one[name] for name in ("files", "points", "events", "summaries")},
@@ -236,7 +236,7 @@ def test_space_that_was_only_reserved_is_not_read_byte_by_byte(tmp_path):
     os.truncate(broken, 1 << 40)
     beside(tmp_path)
     began = time.monotonic()
-    outcome_of(tmp_path)
+    synced(tmp_path)
     assert time.monotonic() - began < 10, "holes are read"
     assert good_came_through()
     assert Run.objects.get(name="hostile").point_count == 1
@@ -245,7 +245,7 @@ def test_space_that_was_only_reserved_is_not_read_byte_by_byte(tmp_path):
 def test_a_file_that_is_no_event_file_is_named(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "events.out.tfevents.notes.txt").write_text("not a record\n" * 100)
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert done.damaged == 1 and "no record from byte 0" in done.problems[0]
 
 
@@ -260,7 +260,7 @@ def test_what_nobody_foresaw_stays_one_files_trouble(tmp_path, monkeypatch):
         return store(self, *args)
 
     monkeypatch.setattr(SeriesWriter, "append", broken)
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert "ZeroDivisionError: a bug of ours" in done.problems[0]
     assert good_came_through()
     monkeypatch.undo()
@@ -270,14 +270,14 @@ def test_what_nobody_foresaw_stays_one_files_trouble(tmp_path, monkeypatch):
 def test_a_record_of_100_mb_is_passed_without_holding_up_the_rest(tmp_path):
     event_file(tmp_path, record(1, WALL, simple("loss", 1)), framed(b"\x0a" + bytes(100 << 20)),
                record(2, WALL, simple("loss", 2)))
-    outcome_of(tmp_path)
+    synced(tmp_path)
     assert Run.objects.get().point_count == 2
 
 
 def test_a_line_of_many_megabytes_is_damage_and_the_next_is_read(tmp_path):
     log_lines(tmp_path / "job.jsonl", line(fields={"step": 1, "good": 0.5}), line(msg="x" * (20 << 20)),
               line(fields={"step": 2, "good": 0.5}))
-    done = outcome_of(tmp_path)
+    done = synced(tmp_path)
     assert (done.damaged, Series.objects.get().count) == (1, 2)
 
 
@@ -285,7 +285,7 @@ def test_a_payload_with_a_right_checksum_that_is_no_event_is_counted(tmp_path):
     payload = b"\xff" * 50
     event_file(tmp_path, struct.pack("<Q", 50) + masked(struct.pack("<Q", 50)) + payload + masked(payload),
                record(1, WALL, simple("loss", 1)))
-    outcome_of(tmp_path)
+    synced(tmp_path)
     assert (LogFile.objects.get().bad_records, Run.objects.get().point_count) == (1, 1)
 
 

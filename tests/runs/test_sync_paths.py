@@ -93,7 +93,7 @@ def test_a_run_at_the_end_of_a_path_of_4000_bytes_is_read(tmp_path):
 def test_a_path_that_no_program_can_open_is_named_and_the_others_are_read(tmp_path):
     run_at(tmp_path, b"/".join([b"d" * 250] * 20))
     write(tmp_path / "fine")
-    outcome = outcome_of(tmp_path)
+    outcome = synced(tmp_path)
     assert Run.objects.get(name="fine").point_count == 40
     assert "path too long" in str(outcome.problems)
     remove_deep(tmp_path)
@@ -191,7 +191,7 @@ def test_a_folder_without_permission_is_named_and_what_lies_below_is_not_missing
     synced(open_path)
     (open_path / "ds").chmod(0)
     with nobody():
-        done = outcome_of(open_path)
+        done = synced(open_path)
     assert [problem for problem in done.problems if "ds: unreadable" in problem]
     assert (done.missing, Run.objects.filter(files_missing=True).count()) == (0, 0)
     (open_path / "ds").chmod(0o755)
@@ -204,8 +204,8 @@ def test_a_file_without_permission_is_named_and_read_when_it_may_be(open_path):
     settle(open_path)
     path.chmod(0)
     with nobody():
-        done = outcome_of(open_path)
-        again = outcome_of(open_path)
+        done = synced(open_path)
+        again = synced(open_path)
     assert done.problems == again.problems == [f"run/{path.name}: Permission denied"]
     assert Run.objects.get().point_count == 20
     path.chmod(0o644)
