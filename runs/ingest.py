@@ -103,10 +103,11 @@ def ingest(
 
 
 def _ingest_some(
-    some: list[Work], root: str, lease: Lease, report: Callable[[int, int], None], gained: Gained, *, full: bool
+    some: list[Work], root: str, lease: Lease, report: Callable[[int, int], None], gained: Gained,
+    exchanges: int = EXCHANGES, *, full: bool,
 ) -> None:
     batch = Batch()
-    exchanged: list[Work] = []
+    exchanged: set[int] = set()
     for item in _items(some, root, lambda amount: report(amount, 0), full=full):
         if isinstance(item, Piece):
             if batch.bytes_read + item.bytes_read > PIECE_BYTES or not item.at_end:
@@ -118,7 +119,7 @@ def _ingest_some(
                 commit(batch, lease)
                 batch = Batch()
             elif was_exchanged(item):
-                exchanged.append((item.file.run_id, None))
+                exchanged.add(item.file.run_id)
         elif isinstance(item, Trouble):
             batch.troubles.append(item)
             gained.hear(item)
@@ -128,11 +129,9 @@ def _ingest_some(
             batch.done.append(item)
             report(0, 1)
     commit(batch, lease)
-    for _ in range(EXCHANGES):
-        if not exchanged:
-            return
-        again, exchanged = exchanged, []
-        _ingest_some(again, root, lease, lambda amount, _: report(amount, 0), gained, full=False)
+    if exchanged and exchanges:  # a run once, however many of its files were exchanged
+        again: list[Work] = [(run_id, None) for run_id in sorted(exchanged)]
+        _ingest_some(again, root, lease, lambda amount, _: report(amount, 0), gained, exchanges - 1, full=False)
 
 
 def _items(

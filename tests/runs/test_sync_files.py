@@ -328,6 +328,23 @@ def test_an_unchanged_tree_is_not_opened(tmp_path):
     assert {path.stat().st_atime_ns for path in opened} == {1}
 
 
+def test_a_file_exchanged_faster_than_it_is_read_does_not_hold_up_the_sync(tmp_path):
+    paths = [write(tmp_path / "run", ("loss",), 10) for _ in range(2)]
+    write(tmp_path / "zz-other", ("loss",))
+    copies = iter(range(500))
+
+    def exchange(progress: Progress) -> None:
+        for path in paths:
+            if progress.phase == "reading" and next(copies, None) is not None:
+                shutil.copy(path, path.with_name("next"))
+                path.with_name("next").rename(path)
+
+    done = sync(source_of(tmp_path).pk, Options(), isolate="here", report=exchange)
+    assert next(copies) < 50, "it was read again and again"
+    assert getattr(done, "problems", done) == []
+    assert set(Run.objects.values_list("point_count", flat=True)) == {20}
+
+
 @pytest.mark.parametrize("phase", ["scanning", "registering", "reading"])
 def test_files_that_vanish_during_a_sync_are_no_error(tmp_path, phase):
     write(tmp_path / "a-stays")
