@@ -13,9 +13,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
+
+import psutil
 
 Method = Literal["fork", "forkserver"]
 
@@ -95,6 +98,10 @@ def _end(child: Any) -> None:
     """Wait a moment for a child that is done, kill one that is not, leave one that cannot die."""
     child.join(0.5)
     if child.is_alive():
+        # its own children first: a hung one could not see that its parent is gone
+        with suppress(psutil.NoSuchProcess):
+            for below in psutil.Process(child.pid).children(recursive=True):
+                below.kill()
         child.kill()
         child.join(2)
 
