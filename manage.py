@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """trainmon's command line: every command works on its own (see docs/operations.md)."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -65,9 +66,6 @@ def have_database() -> None:
 
 def migrate_if_new() -> None:
     """Give a new embedded database its tables: the first command may be any."""
-    import django
-
-    django.setup()
     from django.core.management import call_command
     from django.db import connection
 
@@ -86,8 +84,15 @@ def migrate_if_new() -> None:
 def main() -> None:
     """Run one management command, with the embedded database where none is given."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
+    # what imports make lives as long as we do: collecting it again and again is a third of the start
+    gc.disable()
+    import django
     from django.core.management import execute_from_command_line
     from django.db import ProgrammingError
+
+    django.setup()
+    gc.freeze()
+    gc.enable()
 
     if uses_database(sys.argv):
         have_database()

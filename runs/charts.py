@@ -292,6 +292,8 @@ MAIN_TAGS = (
     "loss/train",
     "Loss/train",
     "training/loss",
+    "train/epoch_loss",
+    "epoch_loss",
     "eval/loss",
     "eval_loss",
     "loss/eval",
@@ -299,6 +301,7 @@ MAIN_TAGS = (
     "val_loss",
     "loss/val",
     "Loss/val",
+    "validation/epoch_loss",
 )
 
 

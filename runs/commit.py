@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from runs import beside, jobs, segments, series
 from runs.beside import Beside
@@ -25,7 +25,7 @@ DAMAGES_KEPT = 100
 RUN_FIELDS = [
     "status", "status_reason", "status_evidence", "status_since", "stalled", "version", "started", "ended",
     "last_event", "last_arrival", "pulse", "step", "total_steps", "epoch", "stage", "early_stopped", "error",
-    "error_type", "error_stack", "point_count", "bad_records", "lost_bytes", "params", "param_sources", "sidecars",
+    "error_type", "error_stack", "point_count", "params", "param_sources", "sidecars",
     "said", "gpu_type", "gpu_count",
 ]
 FILE_FIELDS = [
@@ -83,6 +83,18 @@ def commit(batch: Batch, lease: Lease) -> None:
                 run.version += 1
         save_all([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
         save_all(list(runs.values()), RUN_FIELDS)
+        _sum_damage([piece.file.run_id for piece in batch.pieces if piece.damages or piece.begins])
+
+
+def _sum_damage(run_ids: list[int]) -> None:
+    """Tell on the runs what is damaged in their files."""
+    if run_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE runs_run r SET bad_records = f.bad, lost_bytes = f.lost FROM ("
+                "SELECT run_id, sum(bad_records) AS bad, sum(lost_bytes) AS lost FROM runs_logfile "
+                "WHERE run_id = ANY(%s) GROUP BY run_id) f WHERE r.id = f.run_id "
+                "AND (r.bad_records, r.lost_bytes) <> (f.bad, f.lost)", [run_ids])
 
 
 def _note(trouble: Trouble) -> None:

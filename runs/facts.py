@@ -185,7 +185,7 @@ def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
     pairs = list(run.pulse.get("steps", [])) if same else []
     for when, at in zip(walls[usable].tolist(), steps[usable].tolist(), strict=True):
         if not pairs or at > pairs[-1][1]:
-            pairs.append([round(when, 3), at])
+            pairs.append([round(when, 6), at])
     run.pulse = {**run.pulse, "key": key, "wall": max(wall, run.pulse.get("wall", 0.0)), "steps": pairs[-STEPS_KEPT:]}
 
 

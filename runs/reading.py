@@ -195,9 +195,7 @@ def _learn(plugins: dict[str, str], state: tfevents.State) -> None:
 
 def _named(points: list[Points], state: Any) -> list[Points]:
     """Points of a log of several jobs: those of all but its first job carry the job's name."""
-    if not any(one.job for one in points):
-        return points
-    first = next(iter(state.jobs), "")
+    first = next(iter(getattr(state, "jobs", ())), "")
     for one in points:
         if one.job != first:
             one.tag = f"{one.job or 'other'}/{one.tag}"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import transaction
 
@@ -25,6 +25,7 @@ WRITER = re.compile(rb"tfevents\.\d{10,}\.(?P<host>.+?)\.(?P<pid>\d{1,10})\.\d+"
 #: tensorboardX leaves process and number out.
 HOST = re.compile(rb"tfevents\.\d{10,}\.(?P<host>.+)", re.DOTALL)
 BATCH = 1000
+T = TypeVar("T")
 WARNINGS_KEPT = 20
 
 
@@ -118,11 +119,12 @@ class Plan:
             with transaction.atomic():
                 lease.check()
                 self._create(batch, datasets)
-        for change in self.changed:
+        for changes in _batches(sorted(self.changed, key=lambda change: change.known.id)):
             report()
             with transaction.atomic():
                 lease.check()
-                self._change(change, datasets)
+                for change in changes:
+                    self._change(change, datasets)
 
     def _create(self, batch: list[FoundRun], datasets: dict[str, Dataset]) -> None:
         runs = Run.objects.bulk_create(
@@ -142,9 +144,12 @@ class Plan:
         if change.facts:
             Run.objects.filter(pk=known.id).update(
                 files_missing=False, dataset=datasets.get(found.dataset), **_facts(found))
-        LogFile.objects.bulk_create(_log_file(self.source, known.id, log) for log in change.new_files)
-        LogFile.objects.filter(pk__in=change.gone_files).update(missing=True)
-        LogFile.objects.filter(pk__in=change.back_files).update(missing=False)
+        if change.new_files:
+            LogFile.objects.bulk_create(_log_file(self.source, known.id, log) for log in change.new_files)
+        if change.gone_files:
+            LogFile.objects.filter(pk__in=change.gone_files).update(missing=True)
+        if change.back_files:
+            LogFile.objects.filter(pk__in=change.back_files).update(missing=False)
         if change.to_read:
             self.to_read[known.id] = found
 
@@ -289,7 +294,7 @@ def _known_runs(source: Source) -> dict[bytes, KnownRun]:
     return {bytes(row[1]): KnownRun(row[0], bytes(row[1]), *row[2:]) for row in rows.iterator(10_000)}
 
 
-def _batches(found: list[FoundRun]) -> Iterable[list[FoundRun]]:
+def _batches(found: list[T]) -> Iterable[list[T]]:
     return (found[at : at + BATCH] for at in range(0, len(found), BATCH))
 
 

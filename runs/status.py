@@ -112,6 +112,8 @@ def _by_silence(evidence: Evidence, now: float) -> Verdict:
 
 def duration(seconds: float) -> str:
     """A duration in words: 0.4 s, 12 s, 9 m 12 s, 1 h 04 m, 3 d 4 h."""
+    if seconds < 0.001:
+        return "under 1 ms"
     if seconds < 10:
         return f"{seconds:.2g} s"
     whole = round(seconds)

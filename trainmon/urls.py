@@ -4,7 +4,10 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
+import trainmon.celery  # noqa: F401  what the site queues goes to our broker
 from trainmon import views
+
+admin.autodiscover()
 
 urlpatterns = [
     path("", views.home, name="home"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from unittest.mock import patch
+from queue import Empty
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,6 +13,7 @@ from django.urls import reverse
 from runs.models import Job, Run, Source, Trainer
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_file, make_run, make_source, make_trainer
+from trainmon.celery import app
 
 if TYPE_CHECKING:
     from pytest_django import DjangoAssertNumQueries
@@ -44,20 +45,33 @@ def act(client: Client, name: str, *sources: Source) -> str:
     return client.post(reverse("admin:runs_source_changelist"), form, follow=True).content.decode()
 
 
+def queued() -> list[list[int]]:
+    """The arguments of what the site has put into the workers' queue; empties it."""
+    found = []
+    with app.connection_for_read() as broker, broker.SimpleQueue(app.conf.task_default_queue) as queue:
+        while True:
+            try:
+                message = queue.get_nowait()
+            except Empty:
+                return found
+            assert message.headers["task"] == "runs.tasks.sync_source"
+            found.append(message.payload[0])
+            message.ack()
+
+
 def test_sync_now_asks_the_workers(client: Client, source: Source) -> None:
     off = make_source(source.trainer, enabled=False)
-    with patch("runs.tasks.sync_source.delay") as delay:
-        page = act(client, "sync_now", source, off)
-    delay.assert_called_once_with(source.pk)
+    assert queued() == []
+    page = act(client, "sync_now", source, off)
+    assert queued() == [[source.pk]]
     assert "Asked for a sync of 1 source." in page
     assert "1 disabled, and so not synced." in page
 
 
 def test_sync_now_does_not_reach_a_source_of_others(client: Client, source: Source) -> None:
     hidden = make_source(make_trainer("router", "team-router"))
-    with patch("runs.tasks.sync_source.delay") as delay:
-        act(client, "sync_now", hidden)
-    delay.assert_not_called()
+    act(client, "sync_now", hidden)
+    assert queued() == []
 
 
 def test_the_loss_of_runs_is_confirmed_by_hand(client: Client, source: Source) -> None:
