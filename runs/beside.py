@@ -101,7 +101,7 @@ def _hear_state(run: Run, state: TrainerState, mtime: float) -> None:
     run.total_steps = state.max_steps or run.total_steps
     run.epoch = state.epoch if state.epoch is not None else run.epoch
     run.early_stopped = state.early_stopped
-    if not state.ended:
+    if not (state.complete or state.early_stopped):
         run.said = {by: word for by, word in run.said.items() if by != "trainer_state"}
         return
     reason = f"trainer_state.json: step {state.global_step} of {state.max_steps}"
