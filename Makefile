@@ -11,6 +11,8 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(WANTED_DEV)
 
 # Make's own variables reach the recipes by the environment, so that a path may hold blanks and quotes.
 export LOGS HOST PORT TRAINMON_HOME
+# Each answers one question; the other modules of benchmarks/ are what they measure with.
+BENCHMARKS := reader scan sync
 # Workers of pytest-xdist; 0 runs the tests in one process.
 TEST_WORKERS ?= 2
 CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -77,7 +79,8 @@ migrations: install-dev
 	$(PY) manage.py makemigrations --check --dry-run
 
 bench: install-dev
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
+	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) -m benchmarks.$$name || failed="$$failed $$name"; done; \
+	[ -z "$$failed" ] || { echo "A bar was missed:$$failed" >&2; exit 1; }
 
 # Without Chromium the browser tests fail; they never skip.
 chromium:

@@ -47,8 +47,11 @@ def uses_database(argv: Sequence[str]) -> bool:
     return words[0] not in WITHOUT_DATABASE or (words[0] == "check" and "--database" in words)
 
 
-def have_database() -> None:
-    """Start the embedded database unless a server is given, and hold it for as long as we live."""
+def have_database(command: str = "migrate") -> None:
+    """Start the embedded database unless a server is given, and hold it for as long as we live.
+
+    A new one gets its tables, unless ``command`` makes or reads them itself.
+    """
     if os.environ.get("DATABASE_URL"):
         return
     from django.conf import settings
@@ -58,7 +61,7 @@ def have_database() -> None:
 
     try:
         ensure(settings.HOME)
-        if sys.argv[1] not in MIND_THE_TABLES:
+        if command not in MIND_THE_TABLES:
             migrate_if_new()
     except (binaries.NoBinary, identity.NobodyCanRun, locks.Busy, postgres.StartFailed, OSError) as error:
         sys.exit(f"The embedded database is not available: {error}")
@@ -95,7 +98,7 @@ def main() -> None:
     gc.enable()
 
     if uses_database(sys.argv):
-        have_database()
+        have_database(sys.argv[1])
     try:
         execute_from_command_line(sys.argv)
     except ProgrammingError as error:
