@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import connection, transaction
 
-from runs import beside, jobs, segments, series
+from runs import beside, generations, jobs, segments, series
 from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
@@ -134,6 +134,10 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> set[int]:
         apply_facts(run, file, piece.blocks, piece.seen.mtime)
         switching = piece.at_end and piece.generation != file.generation
         _advance(piece)
+        if switching and generations.are_same(file, file.generation, file.reading):
+            generations.drop(file, file.reading)
+            file.reading = file.generation
+            continue
         if switching:
             _switch(file)
             switched.add(run.pk)

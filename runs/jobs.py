@@ -23,7 +23,7 @@ def apply(run: Run, file: LogFile, said: list[Said]) -> None:
         if external not in jobs:
             jobs[external] = _job(run, external)
         job = jobs[external]
-        _advance(job, one)
+        _advance(job, one, again=file.reading > 0)
         _tell_run(run, job, one)
         if one.event != PROGRESS:
             events.append(_event(run, job, file, one))
@@ -40,14 +40,19 @@ def _job(run: Run, external: str) -> Job:
     return job
 
 
-def _advance(job: Job, said: Said) -> None:
-    """One line's word on the job; a change of status is a Transition."""
+def _advance(job: Job, said: Said, *, again: bool) -> None:
+    """One line's word on the job; a change of status is a Transition.
+
+    ``again``: the file was read before, so the change may be known.
+    """
     at = moment(said.at)
     if said.status and said.status != job.status and _may_become(job, said):
-        Transition.objects.create(
+        change = Transition(
             run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or dated(),
             reason=plain(redact.text(said.error or said.message))[:500], evidence={"word": said.word},
         )
+        if not again or not Transition.objects.filter(job=job, new=change.new, at=change.at).exists():
+            change.save()
         job.status = said.status
         job.ended = at if said.status in {"finished", "failed", "killed"} else None
         if said.status == "running":

@@ -16,6 +16,7 @@ from django.db import transaction
 from runs.lease import Lease
 from runs.models import Dataset, LogFile, Run, Source
 from runs.moved import Moves, find_moves, take_away
+from runs.readers import naming
 from runs.readers.found import Found, FoundLog, FoundRun
 from runs.readers.plain import plain
 from runs.readers.tree import Tree
@@ -79,6 +80,7 @@ class Change:
     back_files: list[int]
     gone_files: list[int]
     facts: bool
+    new_facts: dict[str, Any]
     sidecars: bool
 
     @property
@@ -143,7 +145,7 @@ class Plan:
         known, found = change.known, change.found
         if change.facts:
             Run.objects.filter(pk=known.id).update(
-                files_missing=False, dataset=datasets.get(found.dataset), **_facts(found))
+                files_missing=False, dataset=datasets.get(found.dataset), **change.new_facts)
         if change.new_files:
             LogFile.objects.bulk_create(_log_file(self.source, known.id, log) for log in change.new_files)
         if change.gone_files:
@@ -183,7 +185,7 @@ def compare(
             plan.new.append(one)
             continue
         mine = {renamed.get(path, path): file for path, file in files.get(known.id, {}).items()}
-        change = _difference(known, one, mine, tree, full=full)
+        change = _difference(source, known, one, mine, tree, full=full)
         if change is None:
             plan.unchanged += 1
         else:
@@ -201,7 +203,7 @@ def _is_displaced(files: dict[bytes, KnownFile], found: FoundRun, tree: Tree) ->
 
 
 def _difference(
-    known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], tree: Tree, *, full: bool
+    source: Source, known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], tree: Tree, *, full: bool
 ) -> Change | None:
     """What differs between a known run and what was found of it; None where nothing does."""
     there = {log.path for log in found.log_files}
@@ -216,7 +218,7 @@ def _difference(
         if full or file.missing or not file.is_as(log):
             changed.append(log)
     gone = [file.id for path, file in files.items() if path not in there and not file.missing and tree.saw(path)]
-    facts = _facts(found)
+    facts = _facts(found) | _name_by_layout(known, found, tree.root, source)
     differs = (
         any(getattr(known, name) != value for name, value in facts.items())
         or known.files_missing
@@ -225,7 +227,7 @@ def _difference(
     sidecars = full or set(known.sidecars) != {plain(_text(path)) for path in found.sidecars} or differs and bool(found.sidecars)
     if not (changed or new or gone or differs or sidecars):
         return None
-    return Change(known, found, changed, new, back, gone, differs, sidecars)
+    return Change(known, found, changed, new, back, gone, differs, facts, sidecars)
 
 
 def _facts(found: FoundRun) -> dict[str, Any]:
@@ -241,6 +243,17 @@ def _facts(found: FoundRun) -> dict[str, Any]:
             for p in found.problems[:WARNINGS_KEPT]
         ],
     }
+
+
+def _name_by_layout(known: KnownRun, found: FoundRun, root: bytes, source: Source) -> dict[str, str]:
+    """The run's new name where the source's last layout gave it the old one: no person did."""
+    last = source.scanned_layout
+    if last in ("", source.layout) or known.name == plain(found.name):
+        return {}
+    named = naming.run_name(found.path, layout=last, root=root)
+    if found.shape == "job log":
+        named = naming.job_name(found.path, layout=last)
+    return {"name": plain(found.name)} if known.name == plain(named[1]) else {}
 
 
 def _moment(mtime_ns: int) -> datetime | None:

@@ -244,7 +244,8 @@ class _Sync:
         with transaction.atomic():
             self.lease.check()
             Source.objects.filter(pk=self.source.pk).update(
-                device=tree.dev, fingerprint=print_, verdicts=dump_verdicts(found.verdicts))
+                device=tree.dev, scanned_layout=self.source.layout, fingerprint=print_,
+                verdicts=dump_verdicts(found.verdicts))
 
     def _told(self, began: float, plan: Plan, found: Found, gained: Gained) -> Synced:
         odd = _all_problems(found)

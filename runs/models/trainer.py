@@ -106,6 +106,7 @@ class Source(models.Model):
     last_error = models.TextField(blank=True, editable=False)
     problems = models.JSONField(default=list, editable=False)
     device = models.BigIntegerField(null=True, editable=False)
+    scanned_layout = models.CharField(max_length=20, blank=True, editable=False)
     loss_confirmed = models.BooleanField(
         "loss confirmed",
         default=False,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from queue import Empty
+from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib.auth.models import User

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runs import commit, reading
-from runs.models import LogFile, Run, Series, SeriesChunk
+from runs.models import LogFile, Run, Series, SeriesChunk, Transition
 from runs.readers import jsonl, tfevents
 from runs.scan import Options, Progress
 from runs.sync import sync
@@ -278,7 +278,24 @@ def test_full_syncs_again_and_again_do_not_fill_the_database(tmp_path):
     synced(tmp_path)
     for _ in range(6):
         synced(tmp_path, full=True)
-    assert SeriesChunk.objects.values("generation").distinct().count() <= commit.KEPT_GENERATIONS + 1
+    assert set(SeriesChunk.objects.values_list("generation", flat=True)) <= {0}
+    assert set(LogFile.objects.values_list("generation", "reading")) == {(0, 0)}
+
+
+def test_a_full_sync_tells_no_change_of_status_twice(tmp_path):
+    job_log(tmp_path / "run" / "job.jsonl", steps=5)
+    synced(tmp_path)
+    before = list(Transition.objects.values_list("old", "new", "at"))
+    synced(tmp_path, full=True)
+    assert before and list(Transition.objects.values_list("old", "new", "at")) == before
+
+
+def test_contents_replaced_again_and_again_are_kept_up_to_a_few(tmp_path):
+    path = write(tmp_path / "run", ("loss",), 200)
+    for steps in range(201, 208):
+        synced(tmp_path)
+        path.write_bytes(other_content(path, steps))
+    assert 1 < len(set(SeriesChunk.objects.values_list("generation", flat=True))) <= commit.KEPT_GENERATIONS + 1
 
 
 def test_a_corrupt_record_is_skipped_counted_and_named_with_its_offset(tmp_path):

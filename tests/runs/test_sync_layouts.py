@@ -216,7 +216,16 @@ def test_a_changed_layout_renames_the_datasets_of_an_unchanged_tree(tmp_path):
     synced(tmp_path)
     Source.objects.update(layout=Source.Layout.FLAT)
     synced(tmp_path)
-    assert Run.objects.get().dataset is None
+    assert (Run.objects.get().dataset, Run.objects.get().name) == (None, "ds/run")
+
+
+def test_a_changed_layout_leaves_the_name_that_people_gave(tmp_path):
+    write(tmp_path / "ds" / "run")
+    synced(tmp_path)
+    Run.objects.update(name="the good one")
+    Source.objects.update(layout=Source.Layout.FLAT)
+    synced(tmp_path)
+    assert Run.objects.get().name == "the good one"
 
 
 def test_a_new_folder_appears_as_a_run_at_the_next_sync(tmp_path):
