@@ -123,9 +123,10 @@ def test_damage_in_a_file_is_told_on_its_run(folder):
 def test_a_job_takes_only_legal_ways_and_a_resume_is_one(tmp_path):
     """ISG-16: queued -> running -> an end; from an end only a new start leads back."""
     log = job_log(tmp_path / "job.jsonl", steps=5, end=False)
+    said = {"ts": time.time(), "level": "INFO", "job_id": "job-1"}
     lines = [
-        {"ts": time.time(), "level": "INFO", "job_id": "job-1", "msg": "done", "event": "training.complete", "fields": {}},
-        {"ts": time.time(), "level": "INFO", "job_id": "job-1", "msg": "late", "event": "training.failed", "fields": {"error": "x"}},
+        said | {"msg": "done", "event": "training.complete", "fields": {}},
+        said | {"msg": "late", "event": "training.failed", "fields": {"error": "x"}},
     ]
     with log.open("a") as out:
         out.write("".join(json.dumps(line) + "\n" for line in lines))
