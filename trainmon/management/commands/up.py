@@ -33,6 +33,13 @@ TROUBLES = (
 )
 
 
+def stop_behind(trouble: BaseException | None) -> StopRequested | None:
+    """The request to stop that led to this; a library in the middle of a query may fail on its way out."""
+    while trouble is not None and not isinstance(trouble, StopRequested):
+        trouble = trouble.__context__
+    return trouble
+
+
 class Command(BaseCommand):
     """Start in order, tell where the site is, look after it until Ctrl-C."""
 
@@ -74,7 +81,10 @@ class Command(BaseCommand):
             running.introduce(lock, port.address(self.listener))
             self.start_all()
             self.supervisor.run()
-        except StopRequested as stop:
+        except Exception as trouble:
+            stop = stop_behind(trouble)
+            if stop is None:
+                raise
             self.say(f"\n{stop}: stopping ...")
         finally:
             self.show_password()
