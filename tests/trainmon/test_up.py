@@ -217,9 +217,11 @@ def test_a_long_log_is_cut_while_its_writer_goes_on(tmp_path):
     assert (places.logs / "web.log.1").stat().st_size == 1000
 
 
-def test_ctrl_c_during_the_start_leaves_nothing(home, tmp_path):
+@pytest.mark.parametrize("pause", [0, 0.15, 0.4])
+def test_ctrl_c_during_the_start_leaves_nothing(home, tmp_path, pause):
     process = spawn(UP, home, tmp_path / "out", PORT="0")
     assert wait_until(lambda: "migrations" in (tmp_path / "out").read_text())
+    time.sleep(pause)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0, (tmp_path / "out").read_text()
     assert not living(home), living(home)

@@ -81,7 +81,7 @@ class Command(BaseCommand):
             running.introduce(lock, port.address(self.listener))
             self.start_all()
             self.supervisor.run()
-        except Exception as trouble:
+        except BaseException as trouble:  # StopRequested is none of the Exceptions
             stop = stop_behind(trouble)
             if stop is None:
                 raise
