@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,25 @@ def test_every_package_that_we_chose_is_pinned_with_its_reason(name):
     lines = [line for line in chosen.splitlines() if line and not line.startswith(("#", "-r"))]
     assert lines and [line for line in lines if "==" not in line or "#" not in line] == []
     assert [line for line in brought_along.splitlines()[1:] if line and "==" not in line] == []
+
+
+def test_everything_that_the_product_imports_is_among_the_packages_that_we_chose():
+    chosen, _, _ = (ROOT / "requirements.txt").read_text().partition("# Brought along")
+    pinned = {re.split(r"[\[=]", line)[0].lower().replace("_", "-") for line in chosen.splitlines() if "==" in line}
+    ours = APPS | {"trainmon", "manage", "benchmarks"} | set(sys.stdlib_module_names)
+    distributions = packages_distributions()
+    wanted = {
+        module.split(".")[0]: name
+        for pattern in ("manage.py", "trainmon/*.py", "runs/*.py", "costs/*.py", "streaming/*.py", "retention/*.py")
+        for name in tracked(pattern)
+        for module in imports(name)
+        if module.split(".")[0] not in ours
+    }
+    missing = {
+        module: name for module, name in wanted.items()
+        if not {one.lower().replace("_", "-") for one in distributions.get(module, [module])} & pinned
+    }
+    assert missing == {}
 
 
 def test_a_folder_of_tests_is_a_package_else_it_shadows_the_app():
