@@ -42,7 +42,7 @@ class Bar:
         """Draw what the sync reported."""
         what = f"{progress.files:,} files" if progress.phase == "scanning" else (
             f"{progress.runs_done:,} of {progress.runs_total:,} runs" if progress.runs_total else progress.phase)
-        self.rich.update(self.task, completed=progress.bytes_read, what=what, refresh=True)
+        self.rich.update(self.task, completed=progress.bytes_read, total=progress.bytes_total or None, what=what, refresh=True)
 
     def wait(self, holder: str) -> None:
         """Say that another sync is at work on the source."""

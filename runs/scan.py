@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import zstandard
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 from django.utils.timezone import now
 
 from runs import beside
@@ -58,6 +58,7 @@ class Progress:
     runs_done: int = 0
     runs_total: int = 0
     bytes_read: int = 0
+    bytes_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +216,14 @@ class _Sync:
 
     def _read(self, plan: Plan) -> Gained:
         """Sidecars and log files of the runs that changed, by one or several processes."""
-        done = 0
+        done, total = 0, self._bytes_to_read(plan)
 
         def tell(amount: int, runs: int = 0) -> None:
             nonlocal done
             done += runs
             self.bytes_read += amount
-            self.report(Progress("reading", runs_done=done, runs_total=len(plan.to_read), bytes_read=self.bytes_read))
+            self.report(Progress("reading", runs_done=done, runs_total=len(plan.to_read), bytes_read=self.bytes_read,
+                                 bytes_total=total))
 
         work: list[Work] = [(run_id, found.sidecars) for run_id, found in plan.to_read.items()]
         if self.options.workers > 1 and len(work) > 1:
@@ -229,6 +231,14 @@ class _Sync:
             return ingest_all(
                 work, sizes, self.source.root, self.lease, self.options.workers, tell, full=self.options.full)
         return ingest(work, self.source.root, self.lease, tell, full=self.options.full)
+
+    def _bytes_to_read(self, plan: Plan) -> int:
+        """What the log files of these runs hold beyond what was read of them."""
+        held = sum(log.stat.size for found in plan.to_read.values() for log in found.log_files)
+        if self.options.full or not plan.grown:
+            return held
+        read = LogFile.objects.filter(run__in=[change.known.id for change in plan.grown], missing=False)
+        return max(0, held - (read.aggregate(total=Sum("offset"))["total"] or 0))
 
     def _settle_silent(self) -> None:
         """Judge anew the runs whose status may change by time alone."""
