@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from runs import beside, generations, jobs, segments, series
 from runs.beside import Beside
@@ -15,7 +15,7 @@ from runs.models import LogFile, Run, Transition
 from runs.points import Portion, write_all
 from runs.readers.plain import plain
 from runs.reading import Piece, Trouble
-from runs.rows import save_all
+from runs.rows import save_all, sum_damage
 
 #: Replaced generations of a file that are kept beside the shown one.
 KEPT_GENERATIONS = 3
@@ -83,18 +83,7 @@ def commit(batch: Batch, lease: Lease) -> None:
                 run.version += 1
         save_all([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
         save_all(list(runs.values()), RUN_FIELDS)
-        _sum_damage([piece.file.run_id for piece in batch.pieces if piece.damages or piece.begins])
-
-
-def _sum_damage(run_ids: list[int]) -> None:
-    """Tell on the runs what is damaged in their files."""
-    if run_ids:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE runs_run r SET bad_records = f.bad, lost_bytes = f.lost FROM ("
-                "SELECT run_id, sum(bad_records) AS bad, sum(lost_bytes) AS lost FROM runs_logfile "
-                "WHERE run_id = ANY(%s) GROUP BY run_id) f WHERE r.id = f.run_id "
-                "AND (r.bad_records, r.lost_bytes) <> (f.bad, f.lost)", [run_ids])
+        sum_damage([piece.file.run_id for piece in batch.pieces if piece.damages or piece.begins])
 
 
 def _note(trouble: Trouble) -> None:
@@ -135,8 +124,7 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> set[int]:
         switching = piece.at_end and piece.generation != file.generation
         _advance(piece)
         if switching and generations.are_same(file, file.generation, file.reading):
-            generations.drop(file, file.reading)
-            file.reading = file.generation
+            generations.drop(run, file)
             continue
         if switching:
             _switch(file)
@@ -161,7 +149,7 @@ def _switch(file: LogFile) -> None:
     """Show the generation that has been read to its end."""
     file.generation = file.reading
     LogFile.objects.filter(pk=file.pk).update(generation=file.generation)  # recount reads it
-    series.forget_generations(file.pk, file.run_id, file.reading - KEPT_GENERATIONS)
+    generations.forget(file, file.reading - KEPT_GENERATIONS)
 
 
 def _advance(piece: Piece) -> None:

@@ -1,13 +1,19 @@
-"""Generations of a file: whether two readings of it hold the same, and dropping one of them."""
+"""Generations of a file: whether two readings of it hold the same, and dropping those not needed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import groupby
 
 from django.db import connection, models
 
 from runs import chunks
-from runs.models import Event, LogFile, Sample, Segment, TextSummary
+from runs.models import Event, LogFile, Run, Sample, Segment, TextSummary
 
-_OF_FILE = "series_id IN (SELECT id FROM runs_series WHERE run_id = %s) AND log_file_id = %s AND generation = %s"
+_OF_FILE = "series_id IN (SELECT id FROM runs_series WHERE run_id = %s) AND log_file_id = %s AND generation "
+#: Points that are compared by one query; of a longer series alone.
+POINTS_TOGETHER = 1_000_000
 _ROWS = (
     "SELECT {columns} FROM (SELECT series_id, part, start, count, data FROM runs_serieschunk WHERE {where} "
     "UNION ALL SELECT series_id, part, start, count, data FROM runs_seriestail WHERE {where}) rows {rest}"
@@ -27,42 +33,73 @@ def are_same(file: LogFile, one: int, other: int) -> bool:
     return (
         counts[0] == counts[1]
         and all(_beside(file, one, kind) == _beside(file, other, kind) for kind in _BESIDE)
-        and all(_points(file, one, series) == _points(file, other, series) for series in {key[0] for key in counts[0]})
+        and all(_points(file, one, some) == _points(file, other, some) for some in _together(counts[0]))
     )
 
 
-def drop(file: LogFile, generation: int) -> None:
-    """Delete what one generation of a file brought."""
+def drop(run: Run, file: LogFile) -> None:
+    """Go back to the generation that is shown: delete what readings of the file after it brought.
+
+    One that was cut off may lie between them, and their numbers are given again.
+    """
+    _delete(file, f"> {int(file.generation)}", {"generation__gt": file.generation})
+    key = run.pulse.get("key")
+    if key is not None and key[:2] == [file.pk, file.reading]:
+        run.pulse = {**run.pulse, "key": [file.pk, file.generation, key[2]]}
+    file.reading = file.generation
+
+
+def forget(file: LogFile, older_than: int) -> None:
+    """Delete what generations of a file brought that were replaced long ago."""
+    _delete(file, f"< {int(older_than)}", {"generation__lt": older_than})
+
+
+def _delete(file: LogFile, which: str, generations: dict[str, int]) -> None:
     with connection.cursor() as cursor:
         for table in ("runs_serieschunk", "runs_seriestail"):
-            cursor.execute(f"DELETE FROM {table} WHERE {_OF_FILE}", [file.run_id, file.pk, generation])
+            cursor.execute(f"DELETE FROM {table} WHERE {_OF_FILE} {which}", [file.run_id, file.pk])
     for model, _ in _BESIDE:
-        model._default_manager.filter(log_file=file, generation=generation).delete()
+        model._default_manager.filter(log_file=file, **generations).delete()
 
 
 def _counts(file: LogFile, generation: int) -> dict[tuple[int, int], int]:
     """Points by series and part."""
-    query = _ROWS.format(columns="series_id, part, sum(count)", where=_OF_FILE, rest="GROUP BY series_id, part")
+    query = _ROWS.format(columns="series_id, part, sum(count)", where=_OF_FILE + "= %s", rest="GROUP BY series_id, part")
     with connection.cursor() as cursor:
         cursor.execute(query, [file.run_id, file.pk, generation] * 2)
         return {(series, part): int(count) for series, part, count in cursor.fetchall()}
 
 
-def _points(file: LogFile, generation: int, series: int) -> list[tuple[int, str, bytes]]:
-    """Every bit of one series, whatever chunks it was cut into."""
-    where = "series_id = %s AND log_file_id = %s AND generation = %s"
-    query = _ROWS.format(columns="part, data", where=where, rest="ORDER BY part, start")
-    with connection.cursor() as cursor:
+def _together(counts: dict[tuple[int, int], int]) -> Iterator[list[int]]:
+    """Series in handfuls that one query compares."""
+    some: list[int] = []
+    points = 0
+    for series, parts in groupby(sorted(counts.items()), key=lambda item: item[0][0]):
+        more = sum(count for _, count in parts)
+        if some and points + more > POINTS_TOGETHER:
+            yield some
+            some, points = [], 0
+        some.append(series)
+        points += more
+    if some:
+        yield some
+
+
+def _points(file: LogFile, generation: int, series: list[int]) -> list[tuple[int, int, str, list[bytes]]]:
+    """Digests of every bit of some series, by part and type, whatever chunks they were cut into."""
+    where = "series_id = ANY(%s) AND log_file_id = %s AND generation = %s"
+    query = _ROWS.format(columns="series_id, part, data", where=where, rest="ORDER BY series_id, part, start")
+    whole = []
+    with connection.chunked_cursor() as cursor:
         cursor.execute(query, [series, file.pk, generation] * 2)
-        rows = [(part, chunks.unpack(data)) for part, data in cursor.fetchall()]
-    joined: list[tuple[int, str, list[list[bytes]]]] = []
-    for part, columns in rows:
-        kind = columns[2].dtype.str
-        if not joined or joined[-1][:2] != (part, kind):
-            joined.append((part, kind, [[], [], []]))
-        for place, column in enumerate(columns):
-            joined[-1][2][place].append(column.tobytes())
-    return [(part, kind, b"".join(b"".join(column) for column in three)) for part, kind, three in joined]
+        rows = ((pk, part, chunks.unpack(data)) for pk, part, data in cursor)
+        for key, group in groupby(rows, key=lambda row: (row[0], row[1], row[2][2].dtype.str)):
+            digests = [blake2b(digest_size=16) for _ in range(3)]
+            for _, _, columns in group:
+                for digest, column in zip(digests, columns, strict=True):
+                    digest.update(column.tobytes())
+            whole.append((*key, [digest.digest() for digest in digests]))
+    return whole
 
 
 def _beside(file: LogFile, generation: int, kind: tuple[type[models.Model], tuple[str, ...]]) -> list[tuple[object, ...]]:

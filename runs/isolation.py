@@ -104,6 +104,8 @@ def _end(child: Any) -> None:
                 below.kill()
         child.kill()
         child.join(2)
+        if child.is_alive():  # else multiprocessing waits for it when this process ends
+            multiprocessing.process._children.discard(child)  # type: ignore[attr-defined]
 
 
 def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection, parent: int) -> None:

@@ -19,6 +19,7 @@ from runs.models import LogFile, Run, Series, Source
 from runs.readers import confined, naming
 from runs.readers.found import FoundLog, FoundRun
 from runs.readers.plain import plain
+from runs.rows import sum_damage
 from runs.series import forget_file, recount
 
 if TYPE_CHECKING:
@@ -29,12 +30,16 @@ Pairs = list[tuple[LogFile, FoundLog]]
 
 @dataclass(slots=True)
 class Moves:
-    """What moved: ``by_path`` new path -> the run, ``renamed`` old file path -> new file path."""
+    """What moved: ``by_path`` new path -> the run, ``renamed`` old file path -> new file path.
+
+    ``aside`` are files that are no more, whose path another file of their run has now.
+    """
 
     by_path: dict[bytes, KnownRun] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     renamed: dict[bytes, bytes] = field(default_factory=dict)
     files: dict[int, bytes] = field(default_factory=dict)
+    aside: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def left(self) -> set[bytes]:
@@ -46,7 +51,7 @@ class Moves:
         # two runs may change places: first off to paths that no file system has
         for run in self.by_path.values():
             Run.objects.filter(pk=run.id).update(path=b"\0%d" % run.id)
-        for file_id in self.files:
+        for file_id in (*self.files, *self.aside):
             LogFile.objects.filter(pk=file_id).update(path=b"\0%d" % file_id)
         for path, run in self.by_path.items():
             Run.objects.filter(pk=run.id).update(path=path, files_missing=False)
@@ -54,6 +59,8 @@ class Moves:
                 Run.objects.filter(pk=run.id).update(name=self.names[run.id])
         for file_id, path in self.files.items():
             LogFile.objects.filter(pk=file_id).update(path=path, missing=False)
+        for file_id, path in self.aside.items():
+            LogFile.objects.filter(pk=file_id).update(path=path)
 
     def add(self, source: Source, run: KnownRun, one: FoundRun, pairs: Pairs) -> None:
         """A run and its files were found at another place."""
@@ -63,6 +70,20 @@ class Moves:
         for file, log in pairs:
             self.files[file.pk] = log.path
             self.renamed[bytes(file.path)] = log.path
+
+    def make_way(self, run_ids: list[int]) -> None:
+        """A file that is no more gives its path to the one that has it now, for one that was left."""
+        rows = LogFile.objects.filter(run_id__in=run_ids).order_by("path").values_list("pk", "run_id", "path")
+        held: dict[int, dict[int, bytes]] = defaultdict(dict)
+        for pk, run_id, path in rows:
+            held[run_id][pk] = bytes(path)
+        for paths in held.values():
+            moving = {pk: self.files[pk] for pk in paths if pk in self.files}
+            taken = set(moving.values())
+            free = sorted({paths[pk] for pk in moving} - taken)
+            for pk in paths.keys() - moving.keys():
+                if paths[pk] in taken:
+                    self.aside[pk] = self.renamed[paths[pk]] = free.pop()
 
 
 def find_moves(
@@ -88,6 +109,7 @@ def find_moves(
     _leave_occupied(matched, {run.path: run.id for run in displaced})
     for match in matched.values():
         moves.add(source, *match)
+    moves.make_way([run.id for run, _, _ in matched.values()])
     return moves
 
 
@@ -107,6 +129,7 @@ def take_away(files: Iterable[KnownFile], vanished: set[int]) -> None:
         points = recount(run_id)
         Series.objects.filter(run_id=run_id, count=0, chunks=None, tails=None).delete()
         Run.objects.filter(pk=run_id).update(point_count=points)
+        sum_damage([run_id])
 
 
 class _Places:

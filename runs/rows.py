@@ -1,4 +1,4 @@
-"""Saving many rows of a model with one statement."""
+"""Many rows with one statement: saving those of a model, summing up the damage in files."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ def save_all(rows: Sequence[models.Model], fields: Sequence[str]) -> None:
         cursor.execute(
             f"UPDATE {meta.db_table} t SET " + ", ".join(f"{name} = v.{name}" for name in names)
             + f" FROM unnest({arrays}) AS v(id, {', '.join(names)}) WHERE t.id = v.id", values)
+
+
+def sum_damage(run_ids: Sequence[int]) -> None:
+    """Tell on the runs what is damaged in their files."""
+    if not run_ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE runs_run r SET bad_records = f.bad, lost_bytes = f.lost FROM ("
+            "SELECT k.id, coalesce(sum(bad_records), 0) AS bad, coalesce(sum(lost_bytes), 0) AS lost "
+            "FROM unnest(%s::bigint[]) AS k(id) LEFT JOIN runs_logfile ON run_id = k.id GROUP BY k.id) f "
+            "WHERE r.id = f.id AND (r.bad_records, r.lost_bytes) <> (f.bad, f.lost)", [list(set(run_ids))])

@@ -108,16 +108,11 @@ _RECOUNT = """
 
 def forget_file(log_file_id: int, run_id: int) -> None:
     """Delete all points of a file."""
-    forget_generations(log_file_id, run_id, 2**31 - 1)
-
-
-def forget_generations(log_file_id: int, run_id: int, older_than: int) -> None:
-    """Delete the points of generations of a file that were replaced long ago."""
     with connection.cursor() as cursor:
         for table in ("runs_serieschunk", "runs_seriestail"):
             cursor.execute(
                 f"DELETE FROM {table} WHERE series_id IN (SELECT id FROM runs_series WHERE run_id = %s) "
-                "AND log_file_id = %s AND generation < %s", [run_id, log_file_id, older_than])
+                "AND log_file_id = %s", [run_id, log_file_id])
 
 
 def _known(keys: Iterable[Key]) -> dict[Key, int]:

@@ -40,6 +40,8 @@ def ingest_all(
             done, waiting = wait(waiting, timeout=1.0)
             runs = 0
             for future in done:
+                if future.exception() is not None:  # what waits would fail as well, file by file
+                    pool.shutdown(wait=False, cancel_futures=True)
                 more, count = future.result()
                 gained.add(more)
                 runs += count

@@ -2,6 +2,7 @@
 
 from celery import shared_task
 from django.conf import settings
+from django.db.models import F
 
 from runs.models import Source
 from runs.sync import sync
@@ -16,7 +17,9 @@ def sync_source(source_id: int) -> str:
 @shared_task(name="runs.tasks.sync_all")
 def sync_all() -> int:
     """Queue a sync of each enabled source; they expire when the next ones are queued."""
-    sources = list(Source.objects.filter(enabled=True).values_list("pk", flat=True))
+    # the longest waiting first: where a round is longer than its interval, its end expires
+    waiting = Source.objects.filter(enabled=True).order_by(F("last_synced").asc(nulls_first=True), "pk")
+    sources = list(waiting.values_list("pk", flat=True))
     for source_id in sources:
         sync_source.apply_async([source_id], expires=settings.TRAINMON_SYNC_INTERVAL)
     return len(sources)

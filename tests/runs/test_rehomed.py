@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from tensorboardX import SummaryWriter
 
-from runs.models import LogFile, Run, Series
+from runs.models import LogFile, Run, Series, Source
+from runs.moved import take_away
+from runs.register import _known_files
 from runs.scan import Options, Synced
 from runs.sources import register
 from runs.sync import sync
+from tests.runs.trees import write as make
 
 pytestmark = pytest.mark.django_db
 
@@ -56,3 +59,30 @@ def test_a_run_that_turns_out_to_be_a_part_is_counted_once(tmp_path):
     synced(tmp_path)
     assert names() == [("run", 6)]
     assert LogFile.objects.count() == 2
+
+
+def test_a_file_renamed_to_a_name_that_is_free_again_moves_and_fails_no_source(tmp_path):
+    first, second = (make(tmp_path / "run", ("loss",), 50, start=start) for start in (0, 50))
+    for path in (first, second):
+        synced(tmp_path)
+        path.rename(tmp_path / "kept") if path == first else path.rename(first)
+    synced(tmp_path)
+    assert dict(LogFile.objects.values_list("missing", "path")) == {
+        False: b"run/" + first.name.encode(), True: b"run/" + second.name.encode()}
+    (tmp_path / "kept").rename(second)
+    synced(tmp_path)
+    assert (Run.objects.get().point_count, set(LogFile.objects.values_list("missing", "generation"))) == (100, {(False, 0)})
+
+
+def test_damage_goes_with_the_file_that_is_taken_from_a_run(tmp_path):
+    make(tmp_path / "run")
+    damaged = make(tmp_path / "run")
+    data = bytearray(damaged.read_bytes())
+    data[300] ^= 0xFF
+    damaged.write_bytes(data)
+    synced(tmp_path)
+    assert Run.objects.get().lost_bytes or Run.objects.get().bad_records
+    files = _known_files(Source.objects.get())[Run.objects.get().pk]
+    take_away([files[b"run/" + damaged.name.encode()]], set())
+    run = Run.objects.get()
+    assert (run.bad_records, run.lost_bytes, run.point_count) == (0, 0, 40)

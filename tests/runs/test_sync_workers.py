@@ -17,10 +17,12 @@ import pytest
 from django.db import connections
 from django.utils.timezone import now
 
+from runs import share, tasks
 from runs.lease import Busy, Lease, LeaseLost, claim
 from runs.models import Run, Source
 from runs.scan import Synced
 from runs.tasks import sync_source as task
+from tests.runs import factories
 from tests.runs.processes import ROOT, environment, sync_command, sync_in_background
 from tests.runs.trees import copy, registry, same, settle, source_of, synced, varied_tree, write
 
@@ -222,3 +224,47 @@ def test_nothing_is_written_on_the_log_volume(tmp_path):
     others = [line for line in touching if line not in opened and "F_SETLK" not in line and "fcntl" in line]
     assert not [line for line in touching if line not in opened and line not in others and " write(" not in line]
     assert not [line for line in touching if "F_SETLK" in line or "F_OFD_SETLK" in line or "F_SETLEASE" in line]
+
+
+def test_readers_stop_when_their_source_was_taken(tmp_path, monkeypatch):
+    calls = tmp_path / "calls"
+
+    def lost(*_, **__):
+        with calls.open("a") as file:
+            file.write("x")
+        time.sleep(0.3)
+        raise LeaseLost("gone")
+
+    monkeypatch.setattr(share, "ingest", lost)
+    monkeypatch.setattr(share, "HANDFUL_BYTES", 1)
+    runs = range(1, 31)
+    with pytest.raises(LeaseLost):
+        share.ingest_all([(pk, None) for pk in runs], dict.fromkeys(runs, 10), "/", Lease(1, "x"), 2, lambda *_: None, full=False)
+    assert len(calls.read_text()) < 20
+
+
+UNKILLABLE = """
+import multiprocessing.process, time
+from runs import isolation
+isolation.die_with = lambda parent: None
+multiprocessing.process.BaseProcess.kill = lambda self: None
+def hang(argument, tell): time.sleep(20)
+print(list(isolation.run(hang, None, deadline=1, method="fork"))[-1].why)
+"""
+
+
+def test_a_child_that_cannot_be_killed_does_not_keep_its_command_from_ending():
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-c", UNKILLABLE], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and "nothing was heard" in process.stdout.readline()
+    process.wait(60)
+    assert time.monotonic() - began < 15
+
+
+def test_the_source_that_waits_longest_is_queued_first(monkeypatch):
+    ages = {slug: factories.make_source(factories.make_trainer(slug), last_synced=at).pk for slug, at in [
+        ("a", factories.at(2e9)), ("b", factories.at(1e9)), ("c", None)]}
+    queued: list[int] = []
+    monkeypatch.setattr(tasks.sync_source, "apply_async", lambda given, **_: queued.extend(given))
+    tasks.sync_all()
+    assert queued == [ages["c"], ages["b"], ages["a"]]
