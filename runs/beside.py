@@ -58,7 +58,8 @@ def look(run_id: int, root: str, paths: tuple[bytes, ...], before: dict[str, Any
             continue
         except OSError as problem:
             found.seen[name] = {"size": -1, "mtime_ns": 0}
-            found.said[name] = (Unreadable(problem.strerror or str(problem)), 0.0)
+            if not _same(before.get(name), found.seen[name]):
+                found.said[name] = (Unreadable(problem.strerror or str(problem)), 0.0)
     return found if found.said or set(found.seen) != set(before) else None
 
 

@@ -23,6 +23,8 @@ STEPS_KEPT, ARRIVALS_KEPT = 21, 10
 PARAM_ORDER = (*PARAMETER_FILES, "results", "job", "hparams")
 #: Seconds that a record may be newer than the word of the run's end.
 SLACK = 60.0
+#: Seconds without a sync of the source after which the times of arrivals tell no rhythm.
+LOOKED_AWAY = 900.0
 LAST_MOMENT = 253_402_300_799.0
 
 
@@ -46,7 +48,7 @@ def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> N
     for one in (one for block in blocks for one in block.hparams):
         _hear_hparams(run, one)
     if any(block.records for block in blocks):
-        _arrive(run, file, mtime)
+        _arrive(run, file, mtime, next((block.first_wall for block in blocks if block.first_wall is not None), None))
     points = [piece for block in blocks for piece in block.points]
     if points:
         _beat(run, file, points)
@@ -133,10 +135,16 @@ def _strongest_word(run: Run) -> dict[str, Any]:
         ended = run.said.get(by, {})
         if ended and (run.last_event is None or run.last_event.timestamp() <= (ended["at"] or 0) + SLACK):
             return ended
-    state = run.said.get("trainer_state", {})
-    if state and (run.step is None or run.step <= state["step"]):
+    if (state := run.said.get("trainer_state", {})) and _still_stands(run, state):
         return state
     return log
+
+
+def _still_stands(run: Run, state: dict[str, Any]) -> bool:
+    """Whether the training is where trainer_state.json ended, and has not begun anew below it."""
+    if run.step is None or run.step == state["step"]:
+        return True
+    return bool(run.step < state["step"] and run.pulse.get("wall", 0.0) <= state["at"] + SLACK)
 
 
 def _hear_hparams(run: Run, one: Any) -> None:
@@ -150,19 +158,25 @@ def _hear_hparams(run: Run, one: Any) -> None:
             "reason": f"the hparams session ended with {one.status}"}}
 
 
-def _arrive(run: Run, file: LogFile, mtime: float) -> None:
+def _arrive(run: Run, file: LogFile, mtime: float, first_wall: float | None) -> None:
     """Bytes have arrived: at the file's mtime, where that has moved on since we last looked.
 
-    A forged or frozen mtime says nothing: then they arrived now.
+    A forged or frozen mtime says nothing: then they arrived now.  What arrived while nobody
+    looked, or for an attempt that began after the last arrival, tells no rhythm: the pause
+    before it would let a dead run pass for running.
     """
     now = time.time()
     believable = file.mtime_ns / 1e9 < mtime <= now and moment(mtime) is not None
     arrived = mtime if believable else now
-    if run.last_arrival is not None and arrived <= run.last_arrival.timestamp():
+    before = run.last_arrival
+    if before is not None and arrived <= before.timestamp():
         return
     run.last_arrival = moment(arrived)
-    arrivals = [*run.pulse.get("arrivals", []), round(arrived, 3)]
-    run.pulse = {**run.pulse, "arrivals": arrivals[-ARRIVALS_KEPT:]}
+    looked = file.source.last_synced
+    away = looked is None or now - looked.timestamp() > LOOKED_AWAY
+    attempt = file.first_wall is None and before is not None and (first_wall or 0.0) > before.timestamp()
+    arrivals = [] if away or attempt else run.pulse.get("arrivals", [])
+    run.pulse = {**run.pulse, "arrivals": [*arrivals, round(arrived, 3)][-ARRIVALS_KEPT:]}
 
 
 def _beat(run: Run, file: LogFile, points: list[Points]) -> None:

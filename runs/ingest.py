@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from django.db import InterfaceError, OperationalError
 
-from runs import beside
+from runs import beside, redact
 from runs.commit import Batch, commit
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile
@@ -98,7 +98,7 @@ def ingest(
         except Exception:  # what no test foresaw: find the file that it is, the others go on
             log.exception("a batch of %s runs cannot be stored: one file at a time", len(some))
             for one in some:
-                _one_by_one(one, root, lease, gained)
+                _one_by_one(one, root, lease, gained, full=full)
     return gained
 
 
@@ -150,13 +150,15 @@ def _items(
         yield run_id
 
 
-def _one_by_one(one: Work, root: str, lease: Lease, gained: Gained) -> None:
+def _one_by_one(one: Work, root: str, lease: Lease, gained: Gained, *, full: bool) -> None:
     """Store each file of a run by itself; what fails is said on that file."""
-    run_id, _ = one
-    for files in files_of([run_id], full=False).values():
+    run_id, paths = one
+    if paths is not None:
+        _beside_alone(run_id, root, paths, lease)
+    for files in files_of([run_id], full=full).values():
         for file in files.changed:
             try:
-                for item in pieces(file, files.plugins.setdefault(file.prefix, {}), lambda _: None, full=False):
+                for item in pieces(file, files.plugins.setdefault(file.prefix, {}), lambda _: None, full=full):
                     kept = Batch(pieces=[item]) if isinstance(item, Piece) else Batch(troubles=[item])
                     commit(kept, lease)
                     gained.hear(item)
@@ -166,7 +168,18 @@ def _one_by_one(one: Work, root: str, lease: Lease, gained: Gained) -> None:
                 log.exception("run %s: %s", run_id, file.path_text)
                 trouble = Trouble(
                     LogFile.objects.select_related("source").get(pk=file.pk),
-                    plain(f"it cannot be stored: {type(problem).__name__}: {problem}")[:2000])
+                    plain(redact.text(f"it cannot be stored: {type(problem).__name__}: {problem}"))[:2000])
                 commit(Batch(troubles=[trouble]), lease)
                 gained.hear(trouble)
     commit(Batch(done=[run_id]), lease)
+
+
+def _beside_alone(run_id: int, root: str, paths: tuple[bytes, ...], lease: Lease) -> None:
+    """Store what lies beside a run's logs by itself; where that fails the next sync tries again."""
+    try:
+        if (found := beside.look(run_id, root, paths, beside.known([run_id]).get(run_id, {}))) is not None:
+            commit(Batch(besides=[found]), lease)
+    except (LeaseLost, OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("run %s: what lies beside its logs cannot be stored", run_id)

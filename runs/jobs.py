@@ -62,11 +62,11 @@ def _advance(job: Job, said: Said, *, again: bool) -> None:
     for name in ("step", "total_steps", "epoch", "eta_seconds"):
         if (value := getattr(said, name)) is not None:
             setattr(job, name, value)
-    job.stage = plain(said.stage or job.stage)[:100]
+    job.stage = plain(redact.text(said.stage))[:100] if said.stage else job.stage
     job.message = plain(redact.text(said.message))[:2000] or job.message
     if said.error:
         job.error = plain(redact.text(said.error))
-        job.error_type = plain(said.error_type or "")[:200]
+        job.error_type = plain(redact.text(said.error_type or ""))[:200]
         job.error_stack = plain(redact.text(said.error_stack or ""))
     if at is not None:
         job.last_event = max(job.last_event, at) if job.last_event else at
@@ -100,6 +100,6 @@ def _tell_run(run: Run, job: Job, said: Said) -> None:
 def _event(run: Run, job: Job, file: LogFile, said: Said) -> Event:
     return Event(
         run=run, job=job, log_file=file, generation=file.reading, offset=said.offset, at=moment(said.at),
-        level=plain(said.level)[:10], kind=plain(said.event)[:100], message=plain(redact.text(said.message)),
+        level=plain(said.level)[:10], kind=plain(redact.text(said.event))[:100], message=plain(redact.text(said.message)),
         fields=plain_json(redact.value(said.fields)),
     )

@@ -19,13 +19,14 @@ from runs.moved import Moves, find_moves, take_away
 from runs.readers import naming
 from runs.readers.found import Found, FoundLog, FoundRun
 from runs.readers.plain import plain
-from runs.readers.tree import Tree
+from runs.readers.tree import File, Tree, join
 
 #: events.out.tfevents.{seconds}.{host}.{pid}.{uid}{suffix}, as TensorBoard's writer names them.
 WRITER = re.compile(rb"tfevents\.\d{10,}\.(?P<host>.+?)\.(?P<pid>\d{1,10})\.\d+", re.DOTALL)
 #: tensorboardX leaves process and number out.
 HOST = re.compile(rb"tfevents\.\d{10,}\.(?P<host>.+)", re.DOTALL)
 BATCH = 1000
+SIDECARS = frozenset(naming.SIDECARS)
 T = TypeVar("T")
 WARNINGS_KEPT = 20
 
@@ -164,6 +165,7 @@ def compare(
     A run that could not be seen (an unreadable folder above it) has not vanished.
     """
     plan = Plan(source)
+    beside = {join(d.path, file.name): file for d in tree.top.walk() for file in d.files if file.name in SIDECARS}
     files = _known_files(source)
     runs = _known_runs(source)
     present = {one.path: one for one in found.runs}
@@ -185,7 +187,7 @@ def compare(
             plan.new.append(one)
             continue
         mine = {renamed.get(path, path): file for path, file in files.get(known.id, {}).items()}
-        change = _difference(source, known, one, mine, tree, full=full)
+        change = _difference(source, known, one, mine, tree, beside, full=full)
         if change is None:
             plan.unchanged += 1
         else:
@@ -203,7 +205,8 @@ def _is_displaced(files: dict[bytes, KnownFile], found: FoundRun, tree: Tree) ->
 
 
 def _difference(
-    source: Source, known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], tree: Tree, *, full: bool
+    source: Source, known: KnownRun, found: FoundRun, files: dict[bytes, KnownFile], tree: Tree,
+    beside: dict[bytes, File], *, full: bool,
 ) -> Change | None:
     """What differs between a known run and what was found of it; None where nothing does."""
     there = {log.path for log in found.log_files}
@@ -224,7 +227,10 @@ def _difference(
         or known.files_missing
         or (known.dataset or "") != found.dataset
     )
-    sidecars = full or set(known.sidecars) != {plain(_text(path)) for path in found.sidecars} or differs and bool(found.sidecars)
+    # by what was read of them: a sync that was cut off after the facts were written still owes them
+    read = {name: (seen.get("size"), seen.get("mtime_ns")) for name, seen in known.sidecars.items()}
+    there_now = {plain(_text(path)): (beside[path].size, beside[path].mtime_ns) for path in found.sidecars}
+    sidecars = full or read != there_now
     if not (changed or new or gone or differs or sidecars):
         return None
     return Change(known, found, changed, new, back, gone, differs, facts, sidecars)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runs.models import Job, Run, Transition
+from runs import beside, commit, scan
+from runs.models import Event, Job, LogFile, Run, Transition
 from tests.runs.trees import job_log, settle, synced, write
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +44,19 @@ def test_a_secret_in_a_config_file_never_reaches_the_registry(folder):
     (folder / "config.yml").write_text("hub_token: hf_AbCdEfGhIjKlMnOpQrStUvWxYz123456\nnested:\n  password: hunter2hunter2\n")
     stored = json.dumps([the_run(folder).params, the_run(folder).param_sources])
     assert "AbCdEf" not in stored and "hunter2" not in stored and "REDACTED" in stored
+
+
+def test_a_secret_in_any_field_of_a_job_log_never_reaches_the_registry(tmp_path):
+    secret = "hf_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh"
+    job_log(tmp_path / "run" / "job.jsonl", end=False, stage=f"loading with {secret}", message=secret)
+    last = {"ts": "2023-11-14T23:00:00Z", "level": "ERROR", "service": "w", "job_id": "job-1", "msg": secret,
+            "event": "training.failed", "fields": {"error": secret, "error_type": f"E {secret}", "stack": secret}}
+    with (tmp_path / "run" / "job.jsonl").open("a") as file:
+        file.write(json.dumps(last) + "\n" + json.dumps({**last, "event": f"login {secret}"}) + "\n")
+    synced(tmp_path)
+    assert Run.objects.get().status == "failed" and Event.objects.filter(kind__startswith="login").exists()
+    stored = [str(vars(row)) for model in (Run, Job, Event, Transition, LogFile) for row in model.objects.all()]
+    assert "REDACTED" in str(stored) and secret not in str(stored)
 
 
 def test_a_trainer_state_at_its_last_step_finishes_the_run(folder):
@@ -139,3 +153,47 @@ def test_a_job_takes_only_legal_ways_and_a_resume_is_one(tmp_path):
     job.refresh_from_db()
     assert (job.status, job.ended) == ("running", None)
     assert [t.new for t in Transition.objects.filter(job=job)][-2:] == ["finished", "running"]
+
+
+def test_a_change_beside_the_logs_that_a_crash_kept_from_being_read_is_read_by_the_next_sync(folder, monkeypatch):
+    put(folder / "trainer_state.json", global_step=30, max_steps=60, log_history=[])
+    assert the_run(folder).status == "unknown"
+    put(folder / "trainer_state.json", global_step=60, max_steps=60, log_history=[1])
+    monkeypatch.setattr(scan, "ingest", crash)
+    with pytest.raises(KeyboardInterrupt):
+        the_run(folder)
+    monkeypatch.undo()
+    assert the_run(folder).status == "finished"
+
+
+def crash(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_training_that_begins_anew_takes_the_end_of_the_one_before_back(folder):
+    put(folder / "trainer_state.json", global_step=60, max_steps=60, log_history=[])
+    assert the_run(folder).status == "finished"
+    write(folder, ("train/loss",), 5, wall=time.time() - 5)
+    synced(folder.parent.parent)
+    assert Run.objects.get().status == "running"
+
+
+def test_what_lies_beside_a_log_that_cannot_be_stored_is_stored(folder, monkeypatch):
+    put(folder / "trainer_state.json", global_step=60, max_steps=60, log_history=[])
+    monkeypatch.setattr(commit, "_advance", lambda piece: 1 / 0)
+    assert the_run(folder).status == "finished"
+    assert "it cannot be stored: ZeroDivisionError" in Run.objects.get().log_files.get().error
+
+
+def test_an_unreadable_file_beside_the_logs_is_news_once(folder, monkeypatch):
+    put(folder / "config.json", lr=1)
+    monkeypatch.setattr(beside, "_read", refuse)
+    version = the_run(folder).version
+    assert Run.objects.get().sidecars["ds/run/config.json"]["error"] == "Input/output error"
+    assert the_run(folder).version == version
+    monkeypatch.undo()
+    assert the_run(folder).params == {"lr": 1}
+
+
+def refuse(*_: Any) -> None:
+    raise OSError(5, "Input/output error")

@@ -1,8 +1,20 @@
 """Status is derived, reversible, and carries its reason (promise P5)."""
 
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from runs.models import Run, Source
 from runs.status import Evidence, budget, duration, judge
+from tests.runs.trees import synced, write
 
 NOW = 1_800_000_000.0
+DAY = 86_400.0
 STEADY = [(NOW - 60 + 4 * n, n) for n in range(16)]
 
 
@@ -61,3 +73,31 @@ def test_an_mtime_in_the_future_is_no_silence():
 def test_durations_in_words():
     words = [duration(s) for s in (0.43, 12, 552, 3840, 273_600)]
     assert words == ["0.43 s", "12 s", "9 m 12 s", "1 h 04 m", "3 d 4 h"]
+
+
+def arrive(path: Path, content: bytes, age: float) -> None:
+    """Its bytes came so many seconds ago."""
+    path.write_bytes(content)
+    os.utime(path, (time.time() - age,) * 2)
+
+
+@pytest.mark.django_db
+def test_the_pause_between_two_attempts_is_no_budget_of_silence(tmp_path):
+    now = time.time()
+    for age in (30 * DAY, DAY):
+        path = write(tmp_path / "run", ("loss",), wall=now - age - 60)
+        arrive(path, path.read_bytes(), age)
+    synced(tmp_path)
+    assert Run.objects.get().status == "unknown"
+
+
+@pytest.mark.django_db
+def test_a_run_that_ended_while_nobody_looked_is_not_taken_for_running(tmp_path):
+    path = write(tmp_path / "run", ("loss",), wall=time.time() - DAY - 60)
+    data = path.read_bytes()
+    arrive(path, data[:-300], DAY)
+    synced(tmp_path)
+    Source.objects.update(last_synced=datetime.fromtimestamp(time.time() - 0.9 * DAY, UTC))
+    arrive(path, data, 3600)
+    synced(tmp_path)
+    assert Run.objects.get().status == "unknown"
