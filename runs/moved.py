@@ -71,8 +71,20 @@ class Moves:
             self.files[file.pk] = log.path
             self.renamed[bytes(file.path)] = log.path
 
-    def make_way(self, run_ids: list[int]) -> None:
+    def add_renamed(self, source: Source, lost: dict[int, list[FoundLog]]) -> None:
+        """Files that got another name within their run; ``lost``: which are gone, and the names new in its run."""
+        for file in LogFile.objects.filter(pk__in=lost, offset__gte=identity.HEAD).order_by("path"):
+            taken = set(self.files.values())
+            match = next((log for log in lost[file.pk] if log.path not in taken and plain(log.prefix) == file.prefix
+                          and _is_same(source, file, log)), None)
+            if match is not None:
+                self.files[file.pk] = self.renamed[bytes(file.path)] = match.path
+
+    def make_way(self) -> None:
         """A file that is no more gives its path to the one that has it now, for one that was left."""
+        if not self.files:
+            return
+        run_ids = LogFile.objects.filter(pk__in=self.files).values("run_id")
         rows = LogFile.objects.filter(run_id__in=run_ids).order_by("path").values_list("pk", "run_id", "path")
         held: dict[int, dict[int, bytes]] = defaultdict(dict)
         for pk, run_id, path in rows:
@@ -109,7 +121,6 @@ def find_moves(
     _leave_occupied(matched, {run.path: run.id for run in displaced})
     for match in matched.values():
         moves.add(source, *match)
-    moves.make_way([run.id for run, _, _ in matched.values()])
     return moves
 
 

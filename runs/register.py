@@ -174,6 +174,8 @@ def compare(
                  if path in present and _is_displaced(files.get(run.id, {}), present[path], tree)]
     unknown = [one for path, one in present.items() if path not in runs]
     plan.moves = find_moves(source, gone, displaced, [*unknown, *(present[run.path] for run in displaced)], report)
+    plan.moves.add_renamed(source, _lost(runs, files, present, tree, {run.id for run in [*gone, *displaced]}))
+    plan.moves.make_way()
     moved_to, left, renamed = plan.moves.by_path, plan.moves.left, plan.moves.renamed
     owners = {renamed.get(path, path): file for held in files.values() for path, file in held.items()}
     for path, one in present.items():
@@ -202,6 +204,23 @@ def _is_displaced(files: dict[bytes, KnownFile], found: FoundRun, tree: Tree) ->
     there = {log.path for log in found.log_files}
     mine = {path for path, file in files.items() if not file.missing}
     return bool(mine and there) and mine.isdisjoint(there) and all(tree.saw(path) for path in mine)
+
+
+def _lost(
+    runs: dict[bytes, KnownRun], files: dict[int, dict[bytes, KnownFile]], present: dict[bytes, FoundRun], tree: Tree,
+    elsewhere: set[int],
+) -> dict[int, list[FoundLog]]:
+    """Files that runs have lost while names new to them came, and those: they may have been renamed."""
+    lost: dict[int, list[FoundLog]] = {}
+    known = {path for held in files.values() for path, file in held.items() if not file.missing}
+    for path in present.keys() & runs.keys():
+        held, logs = files.get(runs[path].id, {}), present[path].log_files
+        new = [log for log in logs if log.path not in known]
+        if new and runs[path].id not in elsewhere:
+            there = {log.path for log in logs}
+            lost |= {file.id: new for where, file in held.items()
+                     if where not in there and not file.missing and tree.saw(where)}
+    return lost
 
 
 def _difference(

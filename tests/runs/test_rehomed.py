@@ -86,3 +86,17 @@ def test_damage_goes_with_the_file_that_is_taken_from_a_run(tmp_path):
     take_away([files[b"run/" + damaged.name.encode()]], set())
     run = Run.objects.get()
     assert (run.bad_records, run.lost_bytes, run.point_count) == (0, 0, 40)
+
+
+def test_a_file_renamed_beside_others_of_its_run_is_counted_once(tmp_path):
+    kept, renamed = (make(tmp_path / "run", ("loss",), 50, start=start) for start in (0, 50))
+    gone = make(tmp_path / "run", ("loss",), 50, start=100)
+    synced(tmp_path)
+    renamed.rename(kept.with_name(kept.name + ".later"))
+    assert synced(tmp_path).bytes_read == 0
+    gone.unlink()
+    synced(tmp_path)
+    kept.with_name(kept.name + ".later").rename(gone)
+    synced(tmp_path)
+    assert (names(), LogFile.objects.filter(missing=True).count()) == ([("run", 150)], 1)
+    assert set(LogFile.objects.values_list("generation", flat=True)) == {0}
