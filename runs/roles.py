@@ -60,9 +60,16 @@ def fill_roles(**_: Any) -> None:
 
 def follow_role(action: str, instance: Any, reverse: bool, pk_set: set[int] | None, **_: Any) -> None:
     """Keep is_staff true to the roles whenever a user's groups change."""
+    if action == "pre_clear" and reverse:
+        instance.members_before = list(instance.user_set.all())
     if action not in {"post_add", "post_remove", "post_clear"}:
         return
-    users = User.objects.filter(pk__in=pk_set or []) if reverse else [instance]
+    if not reverse:
+        users = [instance]
+    elif action == "post_clear":
+        users = instance.members_before
+    else:
+        users = list(User.objects.filter(pk__in=pk_set or []))
     for user in users:
         staff = user.is_superuser or user.groups.filter(name__in=STAFF).exists()
         if user.is_staff != staff:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from runs.models import Source, Trainer
@@ -36,8 +37,15 @@ def register(argument: str, *, demo: bool = False, dry_run: bool = False) -> Sou
     chosen = slug or _free_slug(slugify(Path(root).name) or "logs")
     trainer, _ = Trainer.objects.get_or_create(slug=chosen, defaults={"name": chosen, "demo": demo})
     source = Source(trainer=trainer, root=root)
-    source.full_clean()
-    source.save()
+    try:
+        source.full_clean()
+        with transaction.atomic():
+            source.save()
+    except (ValidationError, IntegrityError):
+        first = Source.objects.select_related("trainer").filter(root=root).first()
+        if first is None:
+            raise
+        return first  # somebody else has registered the same folder meanwhile
     return source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,7 @@ class Source(models.Model):
 
     trainer = models.ForeignKey(Trainer, on_delete=models.PROTECT, related_name="sources")
     root = models.TextField(unique=True, help_text="Absolute path of the folder on this machine.")
+    real_root = models.TextField(blank=True, editable=False, help_text="Where its links led when it was registered.")
     layout = models.CharField(max_length=20, choices=Layout, default=Layout.AUTO)
     enabled = models.BooleanField(default=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.NEW, editable=False)
@@ -131,17 +133,23 @@ class Source(models.Model):
 
     def clean(self) -> None:
         """Refuse a relative root and one that contains, or lies in, another source's root."""
-        path = Path(self.root)
-        if not path.is_absolute() or "\0" in self.root:
+        if not Path(self.root).is_absolute() or "\0" in self.root:
             raise ValidationError({"root": f"{self.root!r} is not an absolute path."})
-        self.root = str(path)
-        for other in Source.objects.exclude(pk=self.pk):
-            theirs = Path(other.root)
-            if path == theirs or path in theirs.parents or theirs in path.parents:
+        self.root = os.path.normpath(self.root)
+        # resolved once, now: resolving the others' roots here could hang on a dead mount
+        self.real_root = os.path.realpath(self.root)
+        for other in Source.objects.filter(enabled=True).exclude(pk=self.pk) if self.enabled else []:
+            if self._overlaps(other):
                 raise ValidationError(
                     {"root": f"{self.root} and {other.root} (trainer {other.trainer.slug}) contain one another: "
                              "every run would be registered twice. Change or disable one of them."}
                 )
+
+    def _overlaps(self, other: Source) -> bool:
+        """Whether the two roots, or where they led when they were registered, contain one another."""
+        mine = {Path(self.root), Path(self.real_root)}
+        theirs = {Path(other.root), Path(other.real_root or other.root)}
+        return any(a == b or a in b.parents or b in a.parents for a in mine for b in theirs)
 
 
 class Dataset(models.Model):

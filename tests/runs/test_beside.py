@@ -197,3 +197,19 @@ def test_an_unreadable_file_beside_the_logs_is_news_once(folder, monkeypatch):
 
 def refuse(*_: Any) -> None:
     raise OSError(5, "Input/output error")
+
+
+def test_a_new_event_file_after_the_logs_end_takes_it_back(folder):
+    job_log(folder / "job.jsonl", steps=5)
+    assert the_run(folder).status == "finished"
+    write(folder, ("train/loss",), 5, start=60, wall=time.time())
+    synced(folder.parent.parent)
+    assert Run.objects.get().status == "running"
+
+
+def test_an_event_file_of_the_same_training_leaves_the_logs_end_alone(folder):
+    job_log(folder / "job.jsonl", steps=5)
+    the_run(folder)
+    write(folder, ("val/loss",), 5)
+    synced(folder.parent.parent)
+    assert Run.objects.get().status == "finished"
