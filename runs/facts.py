@@ -16,7 +16,7 @@ from runs.models.run import Status
 from runs.readers.plain import plain_json
 from runs.readers.records import Block, Points
 from runs.readers.sidecars import PARAMETER_FILES
-from runs.status import TERMINAL, Evidence, Verdict, judge
+from runs.status import Evidence, Verdict, judge
 
 STEPS_KEPT, ARRIVALS_KEPT = 21, 10
 #: Which origin of a parameter wins: the later in this list.
@@ -49,8 +49,6 @@ def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> N
         _hear_hparams(run, one)
     if any(block.records for block in blocks):
         _arrive(run, file, mtime, next((block.first_wall for block in blocks if block.first_wall is not None), None))
-    if file.kind == LogFile.Kind.EVENTS and file.first_wall is None:
-        _begin_anew(run, blocks, mtime)
     points = [piece for block in blocks for piece in block.points]
     if points:
         _beat(run, file, points)
@@ -59,22 +57,6 @@ def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> N
 def believable(walls: np.ndarray) -> np.ndarray:
     """Those wall times that a calendar has."""
     return walls[(walls >= 0) & (walls <= LAST_MOMENT)]
-
-
-def _begin_anew(run: Run, blocks: list[Block], mtime: float) -> None:
-    """A new event file takes back the end that the log told: the run was started again.
-
-    Only one that begins after that end by its own clock, and came after we had stored the
-    end: a log without a time zone may be hours off.
-    """
-    log = run.said.get("log", {})
-    first = next((block.first_wall for block in blocks if block.first_wall is not None), None)
-    if log.get("status") not in TERMINAL or first is None or log.get("seen") is None:
-        return
-    if mtime > log["seen"] and first > (log["at"] or 0):
-        run.said = {**run.said, "log": {
-            "status": str(Status.RUNNING), "at": first, "by": "a new event file", "seen": log["seen"],
-            "reason": "a new event file was begun after its end"}}
 
 
 def _walls(file: LogFile, blocks: list[Block]) -> Iterator[float]:
@@ -145,7 +127,11 @@ def evidence_of(run: Run) -> Evidence:
 
 
 def _strongest_word(run: Run) -> dict[str, Any]:
-    """The terminal record that still stands: later steps or records take one back."""
+    """The terminal record that still stands.
+
+    The log's own stands until the log says of a new start (an evaluation may well write event
+    files after it); the others until later steps or records take them back.
+    """
     log = run.said.get("log", {})
     if log.get("status") in {Status.FINISHED, Status.FAILED, Status.KILLED}:
         return log

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import PurePosixPath
 
 from runs import redact
@@ -95,8 +94,7 @@ def _tell_run(run: Run, job: Job, said: Said) -> None:
     if said.status == job.status:
         reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
         run.said = {**run.said, "log": {
-            "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500],
-            "seen": time.time()}}
+            "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500]}}
 
 
 def _event(run: Run, job: Job, file: LogFile, said: Said) -> Event:

@@ -199,17 +199,15 @@ def refuse(*_: Any) -> None:
     raise OSError(5, "Input/output error")
 
 
-def test_a_new_event_file_after_the_logs_end_takes_it_back(folder):
-    job_log(folder / "job.jsonl", steps=5)
+def test_an_evaluation_after_the_logs_end_leaves_it_alone_and_a_new_start_takes_it_back(folder):
+    log = job_log(folder / "job.jsonl", steps=5)
     assert the_run(folder).status == "finished"
-    write(folder, ("train/loss",), 5, start=60, wall=time.time())
-    synced(folder.parent.parent)
-    assert Run.objects.get().status == "running"
-
-
-def test_an_event_file_of_the_same_training_leaves_the_logs_end_alone(folder):
-    job_log(folder / "job.jsonl", steps=5)
-    the_run(folder)
-    write(folder, ("val/loss",), 5)
+    write(folder, ("eval/loss",), 5, wall=time.time())
     synced(folder.parent.parent)
     assert Run.objects.get().status == "finished"
+    job_log(log, steps=5, start=5, end=False)
+    with log.open("a") as out:
+        out.write(json.dumps({"ts": time.time(), "level": "INFO", "job_id": "job-1", "msg": "again",
+                              "event": "training.start", "fields": {"total_steps": 9}}) + "\n")
+    synced(folder.parent.parent)
+    assert Run.objects.get().status == "running"
