@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed-$(WANTED)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(WANTED_DEV)
 
 # Make's own variables reach the recipes by the environment, so that a path may hold blanks and quotes.
-export LOGS HOST PORT TRAINMON_HOME
+export LOGS HOST PORT OPEN TRAINMON_HOME
 # Each answers one question; the other modules of benchmarks/ are what they measure with.
 BENCHMARKS := reader scan sync
 # Workers of pytest-xdist; 0 runs the tests in one process.
@@ -23,6 +23,7 @@ CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command
 help:
 	@echo "make up LOGS=/path      install what is needed, read the logs there, serve the site (HOST, PORT)"
 	@echo "                        several: LOGS=\"lora=/volume/tensorboard router=/moe-data/tb_logs\""
+	@echo "                        OPEN=1 opens it in the browser"
 	@echo "make down               stop what 'make up' runs on this data"
 	@echo "make demo               a small real training on the CPU, to have something to look at"
 	@echo "make install            only the environment"

@@ -86,7 +86,10 @@ def up(home: Path, output: Path, uid: int = 0, **env: str) -> Site:
 def site(shared_home: Path) -> Iterator[Site]:
     """One that the tests of this file share; each leaves it running."""
     shared_home.parent.mkdir(exist_ok=True)
-    site = up(shared_home, shared_home.parent / "output", TRAINMON_ADMIN_USER="ada")
+    browser = shared_home.parent / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {browser}.opened\n')
+    browser.chmod(0o755)
+    site = up(shared_home, shared_home.parent / "output", TRAINMON_ADMIN_USER="ada", OPEN="1", BROWSER=str(browser))
     yield site
     site.process.send_signal(signal.SIGINT)
     assert site.process.wait(30) == 0, site.said()
@@ -97,6 +100,11 @@ def test_the_site_answers_and_its_first_admin_is_shown(site):
     assert site.status() == 200
     assert "sign in as           ada" in site.said()
     assert re.search(r"password +[\w-]{16} +\(shown only now\)", site.said())
+
+
+def test_the_site_is_opened_in_the_browser_where_that_is_asked(site):
+    opened = site.home.parent / "browser.opened"
+    assert wait_until(opened.exists) and opened.read_text().strip() == site.address
 
 
 def test_the_first_admin_is_an_admin(site):

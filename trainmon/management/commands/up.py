@@ -8,6 +8,7 @@ import secrets
 import shlex
 import subprocess
 import sys
+import webbrowser
 from argparse import ArgumentParser
 from socket import socket
 from typing import Any
@@ -52,9 +53,12 @@ class Command(BaseCommand):
         parser.add_argument("sources", nargs="*", help="PATH or NAME=PATH of logs to watch (default: $LOGS)")
         parser.add_argument("--host", default="", help="address to listen on (default: $HOST or 127.0.0.1)")
         parser.add_argument("--port", default="", help="port to listen on (default: $PORT or 8000)")
+        parser.add_argument("--open", action="store_true", default=bool(os.environ.get("OPEN")),
+                            help="open the site in the browser (default: if $OPEN is set)")
 
     def handle(self, *args: Any, sources: list[str], host: str, port: str, **options: Any) -> None:
         """One `up` a data directory."""
+        self.open = options["open"]
         self.sources = sources or shlex.split(os.environ.get("LOGS", ""))
         self.host = host or os.environ.get("HOST", "") or "127.0.0.1"
         os.environ["HOST"] = self.host  # the site's settings allow host names by it
@@ -190,6 +194,8 @@ class Command(BaseCommand):
         ]
         self.say("\n" + "\n".join(lines))
         self.show_password()
+        if self.open:
+            webbrowser.open(port.address(self.listener))
 
     def show_password(self) -> None:
         """Once, also when the start was broken off: it is stored nowhere else."""
