@@ -210,16 +210,21 @@ def _lost(
     runs: dict[bytes, KnownRun], files: dict[int, dict[bytes, KnownFile]], present: dict[bytes, FoundRun], tree: Tree,
     elsewhere: set[int],
 ) -> dict[int, list[FoundLog]]:
-    """Files that runs have lost while names new to them came, and those: they may have been renamed."""
+    """Files that runs have lost, and where they may be: under a name new to the run, or in the place
+    of another of its files (a rename keeps the inode)."""
     lost: dict[int, list[FoundLog]] = {}
     known = {path for held in files.values() for path, file in held.items() if not file.missing}
     for path in present.keys() & runs.keys():
         held, logs = files.get(runs[path].id, {}), present[path].log_files
+        there = {log.path for log in logs}
+        gone = [file for where, file in held.items() if where not in there and not file.missing and tree.saw(where)]
+        if not gone or runs[path].id in elsewhere:
+            continue
         new = [log for log in logs if log.path not in known]
-        if new and runs[path].id not in elsewhere:
-            there = {log.path for log in logs}
-            lost |= {file.id: new for where, file in held.items()
-                     if where not in there and not file.missing and tree.saw(where)}
+        for file in gone:
+            taken = [log for log in logs if log.path in held and (log.stat.dev, log.stat.ino) == (file.device, file.inode)]
+            if new or taken:
+                lost[file.id] = [*taken, *new]
     return lost
 
 

@@ -100,3 +100,17 @@ def test_a_file_renamed_beside_others_of_its_run_is_counted_once(tmp_path):
     synced(tmp_path)
     assert (names(), LogFile.objects.filter(missing=True).count()) == ([("run", 150)], 1)
     assert set(LogFile.objects.values_list("generation", flat=True)) == {0}
+
+
+def test_a_file_renamed_onto_another_of_its_run_is_counted_once_and_the_other_kept(tmp_path):
+    write(tmp_path / "run", "loss", 50)
+    first = next((tmp_path / "run").iterdir())
+    write(tmp_path / "aside", "acc", 30)
+    second = next((tmp_path / "aside").iterdir()).rename(first.with_name(f"{first.name}.later"))
+    (tmp_path / "aside").rmdir()
+    synced(tmp_path)
+    os.replace(second, first)
+    done = synced(tmp_path)
+    assert (done.points, names()) == (0, [("run", 80)])
+    assert sorted(LogFile.objects.values_list("points", "missing", "generation")) == [(30, False, 0), (50, True, 0)]
+    assert {s.tag.name: s.count for s in Series.objects.all()} == {"acc": 30, "loss": 50}
