@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 #: Data made once and kept: TRAINMON_HOME/bench, or var/bench in the checkout.
-DATA = Path(os.environ.get("TRAINMON_HOME", Path(__file__).parent.parent / "var")) / "bench"
+DATA = Path(os.environ.get("TRAINMON_HOME") or Path(__file__).parent.parent / "var") / "bench"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import math
 import os
 import random
 import shutil
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def make(tree: Tree) -> Path:
     logdir = DATA / tree.name
     if logdir.exists():
         return logdir
+    print(f"writing {tree.points:,} points in {tree.runs:,} runs below {DATA}, once (minutes)", file=sys.stderr)
     unfinished = DATA / f"{tree.name}.{os.getpid()}"
     try:
         with ProcessPoolExecutor(2) as pool:
