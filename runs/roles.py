@@ -20,12 +20,18 @@ STAFF = (OPERATOR, ADMIN)
 #: What an operator may do beyond viewing, as (app, codename).
 OPERATES = [
     ("runs", "change_run"),
+    ("runs", "download_raw"),
+    ("runs", "add_note"),
+    ("runs", "change_note"),
+    ("runs", "delete_note"),
     ("runs", "change_source"),
     ("runs", "add_source"),
     ("runs", "change_trainer"),
     ("runs", "add_trainer"),
 ]
 OUR_APPS = ["runs", "costs", "streaming", "retention"]
+#: What is its owner's, or an admin's, to see: no part of viewing runs.
+PRIVATE = ["view_auditentry", "view_apitoken", "view_bookmark", "view_savedview", "view_runtext"]
 #: An admin also keeps users and roles.
 ADMIN_APPS = [*OUR_APPS, "auth", "axes"]
 
@@ -48,7 +54,9 @@ def fill_roles(**_: Any) -> None:
     """
     if Group._meta.db_table not in connection.introspection.table_names():
         return
-    view = Permission.objects.filter(content_type__app_label__in=OUR_APPS, codename__startswith="view_")
+    view = Permission.objects.filter(
+        content_type__app_label__in=OUR_APPS, codename__startswith="view_"
+    ).exclude(codename__in=PRIVATE)
     operate = [
         Permission.objects.filter(content_type__app_label=app, codename=codename) for app, codename in OPERATES
     ]

@@ -1,18 +1,28 @@
 """The registry's models, one file a noun (docs/architecture.md has the picture)."""
 
+from runs.models.audit import AuditEntry
 from runs.models.job import Event, Job
 from runs.models.logfile import LogFile
+from runs.models.note import Bookmark, Note, SavedView
 from runs.models.run import Run, Segment, Transition
+from runs.models.search import RunText
 from runs.models.series import Sample, Series, SeriesChunk, SeriesTail, Tag, TextSummary
+from runs.models.token import ApiToken
 from runs.models.trainer import Dataset, Source, Trainer
 
 __all__ = [
+    "ApiToken",
+    "AuditEntry",
+    "Bookmark",
     "Dataset",
     "Event",
     "Job",
     "LogFile",
+    "Note",
     "Run",
+    "RunText",
     "Sample",
+    "SavedView",
     "Segment",
     "Series",
     "SeriesChunk",

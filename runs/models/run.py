@@ -125,6 +125,7 @@ class Run(models.Model):
             models.Index(fields=["dataset"], name="run_by_dataset"),
             GinIndex(fields=["tags"], name="run_by_tag"),
         ]
+        permissions = [("download_raw", "Can download raw log files, which are shown as they are")]
 
     def __str__(self) -> str:
         return self.name

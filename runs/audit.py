@@ -1,0 +1,35 @@
+"""The audit trail's one door (runs/models/audit.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from runs.models import AuditEntry
+from runs.readers.plain import plain, plain_json
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+def record(
+    request: HttpRequest | None, action: str, subject: models.Model | None = None, *, why: str = "", **details: Any
+) -> AuditEntry:
+    """Write down a deed of the request's user; without a request it was trainmon itself.
+
+    Call it in the transaction of the deed, so that both are there or neither.
+    """
+    user = getattr(request, "user", None)
+    known = user is not None and user.is_authenticated
+    return AuditEntry.objects.create(
+        user_id=user.pk if user is not None and known else None,
+        who=user.get_username() if user is not None and known else "trainmon",
+        action=action,
+        kind=subject._meta.model_name or "" if subject is not None else "",
+        object_id=subject.pk if subject is not None else None,
+        subject=plain(str(subject))[:500] if subject is not None else "",
+        why=plain(why)[:2000],
+        address=request.META.get("REMOTE_ADDR") or None if request is not None else None,
+        details=plain_json(details),
+    )

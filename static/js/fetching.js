@@ -1,0 +1,67 @@
+// Requests to our own site, and the one banner that tells when they fail.
+//
+// What is on the page stays when a request fails: the banner says since when it is old.
+
+const banner = () => document.getElementById("trouble");
+let failingSince = null;
+
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `The server answered ${status}.`);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+export async function getJSON(url, options = {}) {
+  const answer = await request(url, { headers: { Accept: "application/json" }, ...options });
+  return answer.json();
+}
+
+export async function getBytes(url, options = {}) {
+  const answer = await request(url, options);
+  return answer.arrayBuffer();
+}
+
+// Sends JSON with the CSRF token of the page; answers the JSON that comes back, null for none.
+export async function send(method, url, data) {
+  const answer = await request(url, {
+    method,
+    headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
+    body: data === undefined ? undefined : JSON.stringify(data),
+  });
+  return answer.status === 204 ? null : answer.json();
+}
+
+export function csrfToken() {
+  return document.body.dataset.csrf || "";
+}
+
+async function request(url, options) {
+  let answer;
+  try {
+    answer = await fetch(url, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name !== "AbortError") showTrouble("The server cannot be reached.");
+    throw error;
+  }
+  if (answer.status >= 500) showTrouble(`The server answered ${answer.status}.`);
+  else settled();
+  if (answer.ok) return answer;
+  const problem = await answer.json().catch(() => ({}));
+  throw new Refused(answer.status, problem);
+}
+
+function showTrouble(what) {
+  failingSince = failingSince || new Date();
+  const box = banner();
+  if (!box) return;
+  box.textContent = `${what} What you see is as of ${failingSince.toLocaleTimeString()}.`;
+  box.hidden = false;
+}
+
+function settled() {
+  failingSince = null;
+  const box = banner();
+  if (box) box.hidden = true;
+}
