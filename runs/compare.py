@@ -23,14 +23,14 @@ import numpy as np
 Array = np.ndarray
 
 #: Words in the name of a metric that tell which way is better; the last one found decides.
-LOWER = frozenset(
-    "loss losses error err perplexity ppl mse mae rmse nll bpb wer cer fid kl divergence regret cost latency "
-    "time seconds duration".split()
-)
-HIGHER = frozenset(
-    "accuracy acc f1 precision recall auc auroc auprc bleu rouge meteor score reward return iou dice map ndcg mrr "
-    "psnr ssim r2 throughput hits success winrate".split()
-)
+LOWER = frozenset((
+    "loss", "losses", "error", "err", "perplexity", "ppl", "mse", "mae", "rmse", "nll", "bpb", "wer", "cer", "fid", "kl",
+    "divergence", "regret", "cost", "latency", "time", "seconds", "duration",
+))
+HIGHER = frozenset((
+    "accuracy", "acc", "f1", "precision", "recall", "auc", "auroc", "auprc", "bleu", "rouge", "meteor", "score", "reward",
+    "return", "iou", "dice", "map", "ndcg", "mrr", "psnr", "ssim", "r2", "throughput", "hits", "success", "winrate",
+))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +170,12 @@ def band(curves: Sequence[Curve], at: Array, spread: str = "range") -> Band:
 def flat(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by dotted name; lists stay whole."""
     found: dict[str, Any] = {}
-    waiting: list[tuple[str, Any]] = [(str(name), value) for name, value in reversed(params.items())]
+    # a stack, no recursion: what lies beside the logs may be nested deeper than Python calls
+    waiting: list[tuple[str, Any]] = [(str(name), value) for name, value in params.items()][::-1]
     while waiting:
         name, value = waiting.pop()
         if isinstance(value, Mapping) and value:
-            waiting.extend((f"{name}.{key}", inner) for key, inner in reversed(value.items()))
+            waiting.extend([(f"{name}.{key}", inner) for key, inner in value.items()][::-1])
         else:
             found[name] = value
     return found
@@ -214,9 +215,7 @@ def _row(name: str, cells: Sequence[Cell], figure: str = "") -> Row:
 def metric_row(name: str, figure: str, values: Sequence[float | None]) -> Row:
     """A row of one figure of a metric (its last, min or max), the best of at least two marked."""
     best = best_of(values, direction(name))
-    cells = [
-        Cell(value, value is None, best is not None and value == best) for value in values
-    ]
+    cells = [Cell(value, value is None, best is not None and value == best) for value in values]
     return _row(name, cells, figure)
 
 
