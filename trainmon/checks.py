@@ -22,6 +22,7 @@ VARIABLES = {
     "REDIS_URL",
     "TRAINMON_ADMIN_PASSWORD",
     "TRAINMON_ADMIN_USER",
+    "TRAINMON_API_RATE",
     "TRAINMON_DB_POOL",
     "TRAINMON_DEBUG",
     "TRAINMON_ENV",
@@ -59,6 +60,9 @@ def check_variables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
         for name in POSITIVE
         if getattr(settings, name) < 1
     ]
+    if len(settings.TRAINMON_API_RATE) != 3 or min(settings.TRAINMON_API_RATE) < 0:
+        said, hint = "TRAINMON_API_RATE must be three numbers.", "TRAINMON_API_RATE=600,120,30: reads, writes, by nobody."
+        found.append(Error(said, hint=hint, id="trainmon.E009"))
     return found
 
 

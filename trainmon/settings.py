@@ -262,7 +262,18 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+# Calls of the API a minute: reads and writes of each token or user, calls by nobody of each address; 0: no limit.
+TRAINMON_API_RATE = env.list("TRAINMON_API_RATE", cast=int, default=[600, 120, 30])
+
 REST_FRAMEWORK = {
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["runs.api.authentication.Closed"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "runs.api.authentication.TokenAuthentication",
+        "runs.api.authentication.PageAuthentication",
+    ],
+    "DEFAULT_THROTTLE_CLASSES": ["runs.api.rates.Rate"],
+    "DEFAULT_RENDERER_CLASSES": ["runs.api.rendering.ExactJSON"],
+    "DEFAULT_PARSER_CLASSES": ["runs.api.rendering.StrictJSON"],
+    "EXCEPTION_HANDLER": "runs.api.problems.answer",
+    "URL_FORMAT_OVERRIDE": None,  # ?format= belongs to the views
 }

@@ -14,7 +14,12 @@ urlpatterns = [
     path("login/", LoginView.as_view(template_name="login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("runs/", include("runs.urls")),
+    path("api/", include("trainmon.api")),
     # one door for passwords: before the admin's own login, which would be a second one
     path("admin/login/", views.admin_login, name="admin_login"),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = views.bad_request
+handler404 = views.not_found
+handler500 = views.server_error

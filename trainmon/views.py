@@ -9,7 +9,9 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, Max, Q, Sum
 from django.shortcuts import redirect, render
+from django.views import defaults
 
+from runs.api.problems import Problem, is_api
 from runs.figures import dress_rows
 from runs.models import Run, Source, Trainer
 from runs.models.run import Status
@@ -78,3 +80,24 @@ def admin_login(request: HttpRequest) -> HttpResponse:
             raise PermissionDenied
         return redirect("admin:index")
     return redirect_to_login(request.GET.get("next", "/admin/"))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A request that cannot be read: a page, or a problem document of the API."""
+    if is_api(request):
+        return Problem(request, 400, "parse_error", "The request cannot be read.")
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """An address that leads nowhere."""
+    if is_api(request):
+        return Problem(request, 404, "not_found", "There is no such address.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """An error of ours, of which only the log tells."""
+    if is_api(request):
+        return Problem(request, 500, "error", "trainmon failed to answer; its log says why.")
+    return defaults.server_error(request)
