@@ -1,4 +1,4 @@
-"""From packed chunks to the lines of a figure: decode, put attempts in order, thin out.
+"""From pieces to the lines of a chart: put attempts in order, parallel writers apart.
 
 What is drawn follows three rules (engine.md, "Reading event files"); nothing is renumbered
 and nothing is dropped:
@@ -14,31 +14,15 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from django.db.models import Case, F, FloatField, IntegerField, Max, Min, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, F, FloatField, IntegerField, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from runs.chunks import unpack
-from runs.models import LogFile, Segment, Series, SeriesChunk, SeriesTail, Tag
-
-#: Points that one page decodes at most (measured: 2 M in 0.12 s); longer series are drawn
-#: from the minima and maxima that each chunk carries beside its bytes.
-POINTS_PER_PAGE = 2_000_000
-
-Array = np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Points of one series in one part of one file, in file order."""
-
-    file: int
-    part: int
-    steps: Array
-    values: Array
+from runs.models import LogFile, Segment, Series, Tag
+from runs.pieces import POINTS_PER_PAGE, Array, Piece, Window, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +34,8 @@ class Span:
     kin: str
     first_wall: float
     last_wall: float
+    run: int = 0
+    parts: Mapping[int, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +44,18 @@ class Line:
 
     writer: int
     steps: Array
+    walls: Array
     values: Array
     old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Where a later attempt takes over."""
+    """Where a later attempt takes over; ``wall`` is when, where its clock tells."""
 
+    writer: int
     step: int
+    wall: float | None
     why: str
 
 
@@ -81,82 +70,38 @@ class Drawing:
 
 
 def drawings(series: Sequence[Series], points: int = POINTS_PER_PAGE) -> dict[int, Drawing]:
-    """The drawing of each of these series, in at most six queries whatever their number."""
-    exact, coarse = _within_budget(series, points)
-    pieces = _exact_pieces(exact)
-    pieces.update(_coarse_pieces(coarse))
+    """The drawing of each of these series, in at most five queries whatever their number."""
     spans = spans_of({one.run_id for one in series})
-    rough = set(coarse)
-    return {one.pk: arrange(pieces.get(one.pk, []), spans, coarse=one.pk in rough) for one in series}
+    return {one.pk: drawing for one, drawing in drawn(series, spans, points=points)}
 
 
-def _within_budget(series: Iterable[Series], points: int) -> tuple[list[int], list[int]]:
-    """Which series are decoded in full: the short ones first, as many as the budget holds."""
-    exact: list[int] = []
-    coarse: list[int] = []
-    left = points
-    for one in sorted(series, key=lambda one: one.count):
-        left -= one.count
-        (exact if left >= 0 else coarse).append(one.pk)
-    return exact, coarse
-
-
-def _exact_pieces(ids: Sequence[int]) -> dict[int, list[Piece]]:
-    """All points of these series, of the generations that pages show."""
-    if not ids:
-        return {}
-    parts: dict[tuple[int, int, int], list[tuple[Array, Array]]] = {}
-    for model in (SeriesChunk, SeriesTail):
-        rows = (
-            model._default_manager.filter(series__in=ids, generation=F("log_file__generation"))
-            .order_by("series_id", "log_file_id", "part", "start")
-            .values_list("series_id", "log_file_id", "part", "data")
-        )
-        for one, file, part, data in rows:
-            steps, _, values = unpack(bytes(data))
-            parts.setdefault((one, file, part), []).append((steps, values.astype(np.float64)))
-    return _joined(parts)
-
-
-def _coarse_pieces(ids: Sequence[int]) -> dict[int, list[Piece]]:
-    """Two points a chunk, its minimum and maximum: what long series are drawn from."""
-    if not ids:
-        return {}
-    parts: dict[tuple[int, int, int], list[tuple[Array, Array]]] = {}
-    for model in (SeriesChunk, SeriesTail):
-        rows = (
-            model._default_manager.filter(series__in=ids, generation=F("log_file__generation"))
-            .order_by("series_id", "log_file_id", "part", "start")
-            .values_list("series_id", "log_file_id", "part", "first_step", "last_step", "minimum", "maximum")
-        )
-        for one, file, part, first, last, low, high in rows:
-            ends = np.array([np.nan if low is None else low, np.nan if high is None else high])
-            parts.setdefault((one, file, part), []).append((np.array([first, last]), ends))
-    return _joined(parts)
-
-
-def _joined(parts: Mapping[tuple[int, int, int], list[tuple[Array, Array]]]) -> dict[int, list[Piece]]:
-    pieces: dict[int, list[Piece]] = defaultdict(list)
-    for (one, file, part), blocks in parts.items():
-        steps = np.concatenate([steps for steps, _ in blocks])
-        values = np.concatenate([values for _, values in blocks])
-        pieces[one].append(Piece(file, part, steps, values))
-    return pieces
+def drawn(
+    series: Sequence[Series],
+    spans: Mapping[int, Span],
+    windows: Mapping[int, Window] | None = None,
+    points: int = POINTS_PER_PAGE,
+) -> Iterator[tuple[Series, Drawing]]:
+    """The drawing of one series after the other, of its run's window only: memory holds one at a time."""
+    for one in found(series, windows, points):
+        yield one.series, arrange(one.pieces, spans, coarse=one.coarse)
 
 
 def spans_of(runs: Collection[int]) -> dict[int, Span]:
     """First and last wall time of each file of these runs, over the parts that pages show."""
-    walls = {
-        file: (first, last)
-        for file, first, last in Segment.objects.filter(run__in=runs, generation=F("log_file__generation"))
+    parts: dict[int, dict[int, tuple[float | None, float | None]]] = defaultdict(dict)
+    for file, part, first, last in (
+        Segment.objects.filter(run__in=runs, generation=F("log_file__generation"))
         .order_by()
-        .values_list("log_file")
-        .annotate(Min("first_wall"), Max("last_wall"))
-    }
+        .values_list("log_file", "part", "first_wall", "last_wall")
+    ):
+        parts[file][part] = (first, last)
     spans = {}
-    for file in LogFile.objects.filter(run__in=runs).order_by().only("path", "first_wall", "last_wall"):
-        first, last = walls.get(file.pk, (file.first_wall, file.last_wall))
-        spans[file.pk] = span(file.pk, file.path_text, first, last)
+    for one in LogFile.objects.filter(run__in=runs).order_by().only("run", "path", "first_wall", "last_wall"):
+        walls = list(parts[one.pk].values()) or [(one.first_wall, one.last_wall)]
+        begun = min((first for first, _ in walls if first is not None), default=None)
+        ended = max((last for _, last in walls if last is not None), default=None)
+        begins = {part: first for part, (first, _) in parts[one.pk].items()}
+        spans[one.pk] = replace(span(one.pk, one.path_text, begun, ended), run=one.run_id, parts=begins)
     return spans
 
 
@@ -170,6 +115,15 @@ def span(file: int, path: str, first: float | None, last: float | None) -> Span:
     return Span(file, label, f"{folder}/{host}", first, last)
 
 
+def origins(spans: Mapping[int, Span]) -> dict[int, float]:
+    """When each run's first point was written, by its clock."""
+    begun: dict[int, float] = {}
+    for one in spans.values():
+        if math.isfinite(one.first_wall):
+            begun[one.run] = min(one.first_wall, begun.get(one.run, math.inf))
+    return begun
+
+
 def arrange(pieces: Sequence[Piece], spans: Mapping[int, Span], *, coarse: bool = False) -> Drawing:
     """Put the pieces of one series in order: parallel writers apart, attempts one after another."""
     # a file that came between the queries has no span yet: the next look shows it
@@ -181,8 +135,8 @@ def arrange(pieces: Sequence[Piece], spans: Mapping[int, Span], *, coarse: bool 
         mine = sorted((p for p in pieces if p.file in place), key=lambda p: (place[p.file], p.part))
         drawing.lines.extend(_attempts(number, mine))
         for earlier, later in zip(mine, mine[1:], strict=False):
-            why = "steps went back" if later.steps[0] < earlier.steps.max() else "resumed"
-            drawing.restarts.append(Restart(int(later.steps[0]), why))
+            why = "steps went back" if later.first < earlier.top else "resumed"
+            drawing.restarts.append(Restart(number, later.first, spans[later.file].parts.get(later.part), why))
     return drawing
 
 
@@ -209,79 +163,13 @@ def _attempts(writer: int, pieces: Sequence[Piece]) -> list[Line]:
     cut: int | None = None
     for piece in reversed(pieces):
         gone = np.zeros(len(piece.steps), bool)
-        if cut is not None and cut < piece.steps.max():
+        if cut is not None and cut < piece.top:
             gone = piece.steps >= cut
-        if gone.any():
-            old.append(Line(writer, piece.steps[gone], piece.values[gone], old=True))
-        if not gone.all():
-            new.append(Line(writer, piece.steps[~gone], piece.values[~gone]))
-        first = int(piece.steps[0])
-        cut = first if cut is None else min(cut, first)
+        for lines, some, superseded in ((old, gone, True), (new, ~gone, False)):
+            if some.any():
+                lines.append(Line(writer, piece.steps[some], piece.walls[some], piece.values[some], superseded))
+        cut = piece.first if cut is None else min(cut, piece.first)
     return old[::-1] + new[::-1]
-
-
-def thin(steps: Array, values: Array, low: float, high: float, buckets: int) -> list[tuple[Array, Array]]:
-    """Strokes of a line between the steps ``low`` and ``high``: at most two points a bucket.
-
-    Where there are more points, each bucket keeps its minimum and maximum, so no spike is
-    lost.  A stroke ends where values are missing: at NaN or Inf, and where the distance to
-    the next step is more than ten times that of both its neighbours.
-    """
-    order = np.argsort(steps, kind="stable")
-    x, y = steps[order].astype(np.float64), values[order]
-    stroke = np.cumsum(_breaks(x, y))
-    finite = np.isfinite(y)
-    x, y, stroke = x[finite], y[finite], stroke[finite]
-    if not len(x):
-        return []
-    if len(x) > 2 * buckets:
-        x, y, stroke = _extremes(x, y, stroke, low, high, buckets)
-    ends = np.flatnonzero(np.diff(stroke)) + 1
-    return list(zip(np.split(x, ends), np.split(y, ends), strict=True))
-
-
-def _breaks(x: Array, y: Array) -> Array:
-    """Where a new stroke begins."""
-    breaks = np.zeros(len(x), bool)
-    breaks[1:] = ~np.isfinite(y[:-1])
-    gaps = np.diff(x)
-    if len(gaps) >= 3:
-        before = np.concatenate(([np.inf], gaps[:-1]))
-        after = np.concatenate((gaps[1:], [np.inf]))
-        near = np.where(np.isinf(before), after, np.where(np.isinf(after), before, np.maximum(before, after)))
-        breaks[1:] |= (gaps > 10 * near) & (near > 0)
-    return breaks
-
-
-def _extremes(
-    x: Array, y: Array, stroke: Array, low: float, high: float, buckets: int
-) -> tuple[Array, Array, Array]:
-    """Minimum and maximum of each bucket, in the order in which the line passes them."""
-    bucket = np.minimum((x - low) / (high - low) * buckets, buckets - 1).astype(np.int64)
-    starts = np.flatnonzero(np.diff(bucket + stroke * buckets, prepend=-1))
-    ends = np.append(starts[1:], len(x)) - 1
-    least, most = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)
-    rising = y[ends] >= y[starts]
-    out_y = np.column_stack((np.where(rising, least, most), np.where(rising, most, least))).ravel()
-    out_x = np.column_stack((x[starts], x[ends])).ravel()
-    return out_x, out_y, np.repeat(stroke[starts], 2)
-
-
-def nice_ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between two bounds, about that many."""
-    width = high - low
-    if not math.isfinite(width) or width <= 0:
-        return []
-    raw = width / about
-    try:
-        power = 10.0 ** math.floor(math.log10(raw))
-    except (OverflowError, ValueError):
-        return []
-    unit = next((power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999), power * 10)
-    if not unit or not math.isfinite(low / unit):
-        return []
-    first = math.ceil(low / unit - 1e-9)
-    return [n * unit for n in range(first, first + about * 3) if n * unit <= high + unit * 1e-9]
 
 
 #: What a run is first judged by, best first: the column "metric" of the run list.

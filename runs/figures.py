@@ -13,16 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runs.charts import (
-    Array,
-    Drawing,
-    Line,
-    drawings,
-    main_series,
-    nice_ticks,
-    thin,
-)
+from runs.charts import Drawing, Line, drawings, main_series
 from runs.models import LogFile, Run, Series
+from runs.thinning import Array, nice_ticks, thin
 
 WIDTH, HEIGHT = 1000, 400
 #: Buckets across a figure: about its width in pixels on a page of four columns.

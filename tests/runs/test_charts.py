@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from runs import charts, figures
-from runs.charts import Piece, arrange, nice_ticks, span, thin
+from runs.charts import arrange, span
 from runs.models import LogFile, Series
+from runs.pieces import Piece
+from runs.thinning import nice_ticks, thin
 from tests.runs.factories import make_file, make_points, make_run
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def piece(file: int, steps: list[int] | range, value: float = 1.0, part: int = 0) -> Piece:
-    return Piece(file, part, np.array(list(steps)), np.full(len(steps), value))
+    x = np.array(list(steps))
+    return Piece(file, part, x, x + 1e9, np.full(len(x), value), int(x[0]), int(x.max()))
 
 
 def spans(**walls: tuple[float, float]) -> dict[int, charts.Span]:
