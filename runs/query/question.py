@@ -1,0 +1,239 @@
+"""A query string as a question: which runs, in which order, with which columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Sum
+from django.http import QueryDict
+
+from runs.charts import MAIN_TAGS
+from runs.models import Dataset, Run, Series, Trainer
+from runs.models.run import RunQuerySet, Status
+from runs.query import paging
+from runs.query.chips import Chip, chips
+from runs.query.columns import DEFAULT, PLAIN, Column, column_of
+from runs.query.conditions import flat, tag_ids
+from runs.query.fields import Asked, choice, whole
+from runs.query.filters import filtered, words
+from runs.query.grammar import Metric, Param, Unclear, metric_condition, param_condition, shown, span
+from runs.query.limits import bounded
+from runs.query.rows import rows
+from runs.query.sorting import kinds, stretches
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+DEFAULT_SORT = "-modified"
+PAGE, LONGEST_PAGE = 50, 500
+#: Runs, the newest of a filter, whose metrics and parameters a column picker offers; how many of each.
+LOOKED_AT, OFFERED = 200, 500
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Rows of a list, and the cursors of the pages beside them."""
+
+    rows: list[Run]
+    after: str | None = None
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a list is sorted by, and whether downwards."""
+
+    key: Metric | Param | str
+    down: bool
+
+    def __str__(self) -> str:
+        return f"{'-' if self.down else ''}{self.key}"
+
+
+def order(text: str) -> Order:
+    """``-modified``, ``max(acc)``, ``-param:lr``."""
+    column = column_of(text.removeprefix("-"))
+    if not column.sortable:
+        raise Unclear(f"{shown(text)}: a list is not sorted by {column.key}. Choose another column.")
+    return Order(column.source or column.key, text.startswith("-"))
+
+
+class RunQuery(forms.Form):
+    """The query string of every list of runs: the page, its totals, the API, exports, saved views."""
+
+    trainer = Asked(str, most=50)
+    dataset = Asked(whole(1, 2**62), most=50)
+    status = Asked(choice(*Status.values, "stalled"), most=10)
+    q = Asked(words, longest=200)
+    name = Asked(str, longest=200)
+    tag = Asked(str, most=10, longest=100)
+    param = Asked(param_condition, most=10)
+    metric = Asked(metric_condition, most=10)
+    age = Asked(choice("fresh", "recent", "old", "unknown"))
+    newer = Asked(span)
+    older = Asked(span)
+    bookmarked = Asked(choice("mine", "shared"))
+    pinned = Asked(choice("1"))
+    missing = Asked(choice("1"))
+    demo = Asked(choice("0", "1"))
+    run = Asked(whole(1, 2**62), most=1000)
+    sort = Asked(order)
+    column = Asked(column_of, most=20)
+    limit = Asked(whole(1, LONGEST_PAGE))
+    after = Asked(str, longest=paging.LONGEST)
+    before = Asked(str, longest=paging.LONGEST)
+
+    def __init__(self, data: QueryDict, user: User | AnonymousUser) -> None:
+        super().__init__(data, auto_id=False)
+        self.query, self.user = data, user
+
+    def clean_trainer(self) -> list[Trainer]:
+        """The trainers of these slugs, of those the user may see."""
+        slugs = self.cleaned_data["trainer"]
+        found = {one.slug: one for one in Trainer.objects.visible_to(self.user).filter(slug__in=slugs)} if slugs else {}
+        for slug in slugs:
+            if slug not in found:
+                raise ValidationError(f"There is no trainer {shown(slug)} that you may see. Choose another one.")
+        return [found[slug] for slug in slugs]
+
+    def clean_dataset(self) -> list[Dataset]:
+        """The datasets of these ids, of those the user may see."""
+        ids = self.cleaned_data["dataset"]
+        seen = Dataset.objects.filter(pk__in=ids, trainer__in=Trainer.objects.visible_to(self.user))
+        found = {one.pk: one for one in seen.select_related("trainer")} if ids else {}
+        for pk in ids:
+            if pk not in found:
+                raise ValidationError(f"There is no dataset {pk} that you may see. Choose another one.")
+        return [found[pk] for pk in ids]
+
+    def clean(self) -> dict[str, Any]:
+        """Read the cursors: each belongs to an order."""
+        asked = self.cleaned_data
+        if asked.get("after") and asked.get("before"):
+            raise ValidationError("A page lies after a place or before one. Leave out after or before.")
+        for side in ("after", "before"):
+            if asked.get(side) and "sort" in asked:
+                try:
+                    asked[side] = paging.read(asked[side], self.sorted_by, kinds(self.order.key))
+                except Unclear as error:
+                    self.add_error(side, str(error))
+        return asked
+
+    @property
+    def order(self) -> Order:
+        """The order in force."""
+        return self._asked.get("sort") or order(DEFAULT_SORT)
+
+    @property
+    def sorted_by(self) -> str:
+        """The column and direction in force, as in the query string."""
+        return str(self.order)
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns asked for, always with the name; the usual ones where none is."""
+        chosen = self._asked.get("column") or [PLAIN[key] for key in DEFAULT]
+        return chosen if PLAIN["name"] in chosen else [PLAIN["name"], *chosen]
+
+    @cached_property
+    def chips(self) -> list[Chip]:
+        """Each condition as a sentence, with the query string without it."""
+        return chips(self.query, self._asked) if self.is_valid() else []
+
+    def runs(self) -> RunQuerySet:
+        """The runs asked for, of those the user may see, in no order; none where the question is wrong."""
+        return self._found.all() if self.is_valid() else Run.objects.none()
+
+    def page(self, limit: int | None = None, also: Collection[str] = ()) -> RunPage:
+        """One page: as long as the question asks for, else as long as ``limit``.
+
+        ``also`` names long fields of the runs that are wanted too (params).
+        """
+        if not self.is_valid():
+            return RunPage([])
+        after, before = self._asked["after"], self._asked["before"]
+        length = self._asked["limit"] or limit or PAGE
+        with bounded():
+            places = self._walk(before or after, length + 1, backwards=bool(before))
+            shown, more = places[:length], len(places) > length
+            if before:
+                shown.reverse()
+            found = rows([place.pk for place in shown], self.columns, self._tags, also)
+        if not shown:
+            return RunPage([])
+        first, last = self._cursor(shown[0]), self._cursor(shown[-1])
+        return RunPage(found, last if more or before else None, first if after or (before and more) else None)
+
+    def ids(self, limit: int) -> list[int]:
+        """The ids of the first runs, in order."""
+        if not self.is_valid():
+            return []
+        with bounded():
+            return [place.pk for place in self._walk(None, limit)]
+
+    def iterate(self, also: Collection[str] = ()) -> Iterator[Run]:
+        """All runs in order, from the first one on, a page at a time: for exports."""
+        at = None
+        while self.is_valid():
+            with bounded():
+                places = self._walk(at, LONGEST_PAGE)
+                found = rows([place.pk for place in places], self.columns, self._tags, also)
+            yield from found
+            if len(places) < LONGEST_PAGE:
+                return
+            at = places[-1]
+
+    def totals(self) -> dict[str, Any]:
+        """Over all pages: ``runs``, ``points``, ``size``, and ``status``: how many have each (stalled ones apart)."""
+        totals: dict[str, Any] = {"runs": 0, "points": 0, "size": 0, "status": {}}
+        with bounded():
+            counted = self.runs().order_by().values_list("status", "stalled").annotate(
+                Count("pk"), Sum("point_count"), Sum("size")
+            )
+            for status, stalled, number, points, size in counted:
+                word = "stalled" if stalled and status == Status.RUNNING else status
+                totals["status"][word] = totals["status"].get(word, 0) + number
+                totals["runs"] += number
+                totals["points"] += points
+                totals["size"] += size
+        return totals
+
+    def available_columns(self) -> list[Column]:
+        """What a picker offers: the plain columns, and metrics and parameters of the newest runs of this filter."""
+        newest = self.runs().order_by("-pk")
+        with bounded():
+            ids = list(newest.values_list("pk", flat=True)[:LOOKED_AT])
+            params = Run.objects.filter(pk__in=ids).order_by().values_list("params", flat=True)
+            names = sorted({name for one in params for name in flat(one)}, key=str.casefold)
+            tags = Series.objects.filter(run__in=ids).order_by("tag__name").values_list("tag__name", flat=True).distinct()
+            metrics = list(tags[:OFFERED])
+        keys = [*(str(Metric(tag)) for tag in metrics), *(str(Param(name)) for name in names[:OFFERED])]
+        return [*PLAIN.values(), *map(column_of, keys)]
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return getattr(self, "cleaned_data", None) or {}
+
+    @cached_property
+    def _tags(self) -> dict[str, int]:
+        """The ids of all metrics that the question names."""
+        subjects = [*(one.subject for one in self._asked["metric"]), self.order.key, *(one.source for one in self.columns)]
+        names = {one.tag for one in subjects if isinstance(one, Metric)}
+        return tag_ids(names | set(MAIN_TAGS) if PLAIN["metric"] in self.columns else names)
+
+    @cached_property
+    def _found(self) -> RunQuerySet:
+        visible = Run.objects.visible_to(self.user, at_once=True).active()
+        return filtered(visible, self._asked, self._tags, self.user)
+
+    def _walk(self, at: paging.Place | None, limit: int, *, backwards: bool = False) -> list[paging.Place]:
+        cut = stretches(self._found, self.order.key, self._tags)
+        return paging.walk(cut, at, limit, down=self.order.down, backwards=backwards)
+
+    def _cursor(self, place: paging.Place) -> str:
+        return paging.written(place, self.sorted_by, kinds(self.order.key)[place.stretch])
