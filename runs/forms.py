@@ -5,8 +5,20 @@ from __future__ import annotations
 from django import forms
 
 
-class FigurePage(forms.Form):
+class PageNumber(forms.Form):
+    """Which page of a list."""
+
+    page = forms.IntegerField(min_value=1, max_value=10_000_000, required=False)
+
+
+class FigurePage(PageNumber):
     """Which figures of a run: a group of tags, and a page of them."""
 
     group = forms.CharField(max_length=1000, required=False, strip=False)
-    page = forms.IntegerField(min_value=1, max_value=10_000_000, required=False)
+
+
+class SampleQuestion(PageNumber):
+    """Which texts, images and sounds of a run: of one tag, up to a step."""
+
+    tag = forms.CharField(max_length=1100, required=False, strip=False)
+    step = forms.IntegerField(min_value=-(2**63), max_value=2**63 - 1, required=False)

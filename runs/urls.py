@@ -2,10 +2,27 @@
 
 from django.urls import path
 
+from runs.views import annotations, notes
+from runs.views.charts import run_charts
+from runs.views.files import run_files
+from runs.views.history import run_history
 from runs.views.listing import run_list
-from runs.views.page import run_page
+from runs.views.parameters import run_parameters
+from runs.views.samples import run_sample, run_samples
 
 urlpatterns = [
     path("", run_list, name="runs"),
-    path("<int:pk>/", run_page, name="run"),
+    path("<int:pk>/", run_charts, name="run"),
+    path("<int:pk>/samples/", run_samples, name="run-samples"),
+    path("<int:pk>/samples/<int:sample>/", run_sample, name="run-sample"),
+    path("<int:pk>/parameters/", run_parameters, name="run-parameters"),
+    path("<int:pk>/files/", run_files, name="run-files"),
+    path("<int:pk>/notes/", notes.run_notes, name="run-notes"),
+    path("<int:pk>/notes/<int:note>/edit/", notes.run_note_edit, name="run-note-edit"),
+    path("<int:pk>/notes/<int:note>/delete/", notes.run_note_delete, name="run-note-delete"),
+    path("<int:pk>/history/", run_history, name="run-history"),
+    path("<int:pk>/rename/", annotations.run_rename, name="run-rename"),
+    path("<int:pk>/tags/", annotations.run_tags, name="run-tags"),
+    path("<int:pk>/pin/", annotations.run_pin, name="run-pin"),
+    path("<int:pk>/bookmark/", annotations.run_bookmark, name="run-bookmark"),
 ]

@@ -22,6 +22,9 @@ class Note(models.Model):
     created = models.DateTimeField(auto_now_add=True)
     edited = models.DateTimeField(null=True)
 
+    #: Whether who looks may change it, put there by its view.
+    mine: bool = False
+
     class Meta:
         ordering = ["run", "-created", "-id"]
 

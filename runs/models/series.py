@@ -134,6 +134,9 @@ class Sample(models.Model):
     step = models.BigIntegerField()
     wall = models.FloatField()
 
+    #: Why a page cannot show it, put there by its view.
+    gone: str = ""
+
     class Meta:
         ordering = ["run", "tag", "step", "id"]
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.conf import settings
 from django.db.models import Count, Min, Q
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 register = template.Library()
 
 DASH = format_html('<span class="none">{}</span>', "–")
+STARRED = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -220,6 +222,14 @@ def plain(value: Any) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def emphasis(said: str) -> SafeString:
+    """A text as it was logged, with what stands between two pairs of stars in bold."""
+    pieces = STARRED.split(said)
+    return format_html_join("", "{}", (
+        (format_html("<b>{}</b>", piece) if place % 2 else piece,) for place, piece in enumerate(pieces)))
 
 
 @register.filter

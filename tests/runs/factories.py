@@ -16,15 +16,21 @@ from django.utils.timezone import now
 from runs.chunks import CHUNK_POINTS, pack, summarize
 from runs.models import (
     Dataset,
+    Event,
+    Job,
     LogFile,
+    Note,
     Run,
+    Sample,
     Segment,
     Series,
     SeriesChunk,
     SeriesTail,
     Source,
     Tag,
+    TextSummary,
     Trainer,
+    Transition,
 )
 
 _number = count(1)
@@ -81,6 +87,35 @@ def make_file(run: Run, name: str = "", **fields: Any) -> LogFile:
     """A log file of a run."""
     path = f"{run.pk}/{name or f'events.out.tfevents.1700000000.host.{next(_number)}.0'}".encode()
     return LogFile.objects.create(source=run.source, run=run, **{"path": path, "kind": "events", **fields})
+
+
+def make_full_run(source: Source, **fields: Any) -> Run:
+    """A run with something in every section of every tab."""
+    defaults: dict[str, Any] = {
+        "name": "qwen-r16", "dataset": "alpaca", "status": "running", "host": "gpu-3", "pid": 4711, "step": 10,
+        "total_steps": 40, "params": {"lr": 0.0002, "lora": {"r": 16}}, "bad_records": 2, "lost_bytes": 48,
+        "param_sources": {"args.json": {"lr": 0.001, "lora": {"r": 16}}, "hparams": {"lr": 0.0002}},
+    }
+    run = make_run(source, **{**defaults, **fields})
+    file = make_file(run, size=1000, offset=900, records=50, points=40, bad_records=2, lost_bytes=48,
+                     damages=[{"offset": 4096, "length": 48, "kind": "length crc", "detail": ""}])
+    make_points(run, "train/loss", [3.0, 2.0, 1.0], file=file)
+    make_points(run, "eval/loss", [2.5], file=file)
+    where = {"run": run, "log_file": file, "generation": 0, "part": 0, "wall": 1.7e9}
+    TextSummary.objects.create(**where, tag="prompt", step=3, text="Once upon a time", offset=1)
+    Sample.objects.create(**where, tag="attention", step=7, kind="image", offset=2, length=2048)
+    Sample.objects.create(**where, tag="voice", step=7, kind="audio", offset=3, length=2048)
+    Job.objects.create(source=source, run=run, external_id="job-7", stage="evaluation", status="failed",
+                       error_type="ValueError", error="bad batch", error_stack="Traceback: line 3")
+    Transition.objects.create(run=run, old="running", new="unknown", reason="no end written", at=now())
+    Event.objects.create(run=run, log_file=file, generation=0, offset=5, level="ERROR", kind="oom", message="CUDA full")
+    Note.objects.create(run=run, text="looks good\nso far")
+    return run
+
+
+def tabs(run: Run) -> list[str]:
+    """The addresses of the tabs of a run's page."""
+    return [f"/runs/{run.pk}/{tab}" for tab in ("", "samples/", "parameters/", "files/", "notes/", "history/")]
 
 
 def make_points(

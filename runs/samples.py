@@ -1,0 +1,71 @@
+"""An image or sound out of an event file: checked that it is still what was read, then its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runs import identity
+from runs.models import Sample
+from runs.readers import media
+from runs.readers.confined import opened
+from runs.readers.source import Source
+
+#: Longer records are not served; they would fill the memory of the site.
+LARGEST = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """The bytes, what they are ("" where that is unknown), and how many a record holds."""
+
+    data: bytes
+    media_type: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Why a sample cannot be shown."""
+
+    why: str
+
+
+def read(sample: Sample, number: int = 0) -> Media | Gone:
+    """The ``number``-th image or sound of a sample, from disk.
+
+    ``sample`` comes with its log file and source: nothing here asks the database.
+    """
+    if why := unreadable(sample):
+        return Gone(why)
+    try:
+        with opened(sample.log_file.source.root, bytes(sample.log_file.path)) as fd:
+            return _read(fd, sample, number)
+    except FileNotFoundError:
+        return Gone("its file is gone from disk")
+    except media.NotThere as error:
+        return Gone(f"it is not where it was: {error}")
+    except (OSError, ValueError):  # a link, a FIFO, no permission, a file that shrinks
+        return Gone("its file cannot be read")
+
+
+def unreadable(sample: Sample) -> str:
+    """Why it cannot be there, by what is known without looking; "" where it may be."""
+    file = sample.log_file
+    if sample.generation != file.reading:
+        return "its file has been replaced"
+    if file.missing:
+        return "its file is gone from disk"
+    return f"it is larger than {LARGEST >> 20} MiB" if sample.length > LARGEST else ""
+
+
+def _read(fd: int, sample: Sample, number: int) -> Media | Gone:
+    file = sample.log_file
+    if not identity.continues(fd, identity.of(fd), file):
+        return Gone("its file has been replaced")
+    data = media.payload(Source(fd), sample.offset, sample.length)
+    spans = media.spans(data, sample.tag, file.prefix)
+    if not 0 <= number < len(spans):
+        return Gone("there is no such image in its record")
+    start, stop = spans[number]
+    found = data[start:stop]
+    return Media(found, media.media_type(found), len(spans))
