@@ -162,14 +162,21 @@ def _attempts(writer: int, pieces: Sequence[Piece]) -> list[Line]:
     new: list[Line] = []
     cut: int | None = None
     for piece in reversed(pieces):
-        gone = np.zeros(len(piece.steps), bool)
-        if cut is not None and cut < piece.top:
+        if cut is None or cut >= piece.top:
+            new.append(_line(writer, piece))
+        else:
             gone = piece.steps >= cut
-        for lines, some, superseded in ((old, gone, True), (new, ~gone, False)):
-            if some.any():
-                lines.append(Line(writer, piece.steps[some], piece.walls[some], piece.values[some], superseded))
+            old.append(_line(writer, piece, gone, old=True))
+            new.append(_line(writer, piece, ~gone))
         cut = piece.first if cut is None else min(cut, piece.first)
-    return old[::-1] + new[::-1]
+    lines = old[::-1] + new[::-1]
+    return [line for line in lines if len(line.steps)]
+
+
+def _line(writer: int, piece: Piece, some: Array | None = None, *, old: bool = False) -> Line:
+    if some is None:
+        return Line(writer, piece.steps, piece.walls, piece.values, old)
+    return Line(writer, piece.steps[some], piece.walls[some], piece.values[some], old)
 
 
 #: What a run is first judged by, best first: the column "metric" of the run list.

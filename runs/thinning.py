@@ -35,8 +35,8 @@ class Thinned:
 
     rows: Array
     breaks: Array
+    means: Array | None
     marks: Marks
-    means: Array | None = None
 
 
 def thinned(x: Array, y: Array, low: float, high: float, buckets: int) -> Thinned:
@@ -45,50 +45,59 @@ def thinned(x: Array, y: Array, low: float, high: float, buckets: int) -> Thinne
     A line of fewer points remains whole, what is not finite included.  A stroke ends before a
     gap (``_breaks``); of what is thinned only where the gap shows between two buckets.
     """
-    finite = np.isfinite(y)
-    breaks = _breaks(x, y)
+    odd = np.flatnonzero(~np.isfinite(y))
+    breaks = _breaks(x, odd)
     if len(x) <= 2 * buckets:
-        odd = np.flatnonzero(~finite)
-        return Thinned(np.arange(len(x)), np.flatnonzero(breaks), Marks(_kinds(y[odd]), odd, np.ones(len(odd), np.int64)))
+        return Thinned(np.arange(len(x)), breaks, None, Marks(_kinds(y[odd]), odd, np.ones(len(odd), np.int64)))
     edges = low + (high - low) * (np.arange(1, buckets) / buckets)
-    marks = _marked(x, y, np.flatnonzero(~finite), edges)
-    kept = np.flatnonzero(finite)
+    marks = _marked(x, y, odd, edges)
+    if not len(odd):
+        return Thinned(*_extremes(x, y, breaks, edges), marks)
+    kept = np.delete(np.arange(len(x)), odd)
     if not len(kept):
-        return Thinned(kept, kept, marks, np.zeros(0))
-    rows, means, ends = _extremes(x[kept], y[kept], np.cumsum(breaks)[kept], edges)
-    return Thinned(kept[rows], ends, marks, means)
+        return Thinned(kept, kept, kept.astype(np.float64), marks)
+    rows, begins, means = _extremes(x[kept], y[kept], np.searchsorted(kept, breaks), edges)
+    return Thinned(kept[rows], begins, means, marks)
 
 
-def _breaks(x: Array, y: Array) -> Array:
+def _breaks(x: Array, odd: Array) -> Array:
     """Where a new stroke begins: after what is not finite, and where ten times its neighbours' distance is skipped."""
-    breaks = np.zeros(len(x), bool)
-    breaks[1:] = ~np.isfinite(y[:-1])
+    after_odd = odd[odd < len(x) - 1] + 1
     gaps = np.diff(x)
-    if len(gaps) >= 3:
-        before = np.concatenate(([np.inf], gaps[:-1]))
-        after = np.concatenate((gaps[1:], [np.inf]))
-        near = np.where(np.isinf(before), after, np.where(np.isinf(after), before, np.maximum(before, after)))
-        breaks[1:] |= (gaps > 10 * near) & (near > 0)
-    return breaks
+    if len(gaps) < 3:
+        return after_odd
+    # most lines have no gap at all: only what is ten times the smallest distance is looked at
+    smallest = gaps.min()
+    at = np.flatnonzero(gaps > 10 * (smallest if smallest > 0 else np.min(gaps, where=gaps > 0, initial=np.inf)))
+    before = gaps[np.where(at > 0, at - 1, 1)]
+    after = gaps[np.where(at < len(gaps) - 1, at + 1, len(gaps) - 2)]
+    near = np.maximum(before, after)
+    wide = at[(gaps[at] > 10 * near) & (near > 0)] + 1
+    return np.union1d(after_odd, wide) if len(wide) else after_odd
 
 
-def _extremes(x: Array, y: Array, stroke: Array, edges: Array) -> tuple[Array, Array, Array]:
-    """Places of the lowest and highest points of each bucket, their bucket's means, and where strokes begin."""
+def _extremes(x: Array, y: Array, breaks: Array, edges: Array) -> tuple[Array, Array, Array]:
+    """Places of the lowest and highest points of each bucket, where strokes begin among them, their buckets' means."""
     starts = np.unique(np.concatenate(([0], np.searchsorted(x, edges))))
     starts = starts[starts < len(x)]
     sizes = np.diff(np.append(starts, len(x)))
-    owner = np.repeat(np.arange(len(starts)), sizes)
-    ends = [0, len(x) - 1]
+    chosen = [[0, len(x) - 1]]
     for choose in (np.minimum, np.maximum):
-        same = np.flatnonzero(y == choose.reduceat(y, starts)[owner])
-        ends.extend(same[np.searchsorted(same, starts)])
-    rows = np.unique(np.array(ends))
-    of = owner[rows]
-    apart = np.concatenate(([False], stroke[starts[1:]] != stroke[starts[1:] - 1]))
-    begins = np.flatnonzero((np.diff(of, prepend=0) > 0) & apart[of])
-    # by its size first: the sum of a bucket may be beyond what a float holds
-    means = np.add.reduceat(y / sizes[owner], starts)
-    return rows, means[of], begins
+        same = np.flatnonzero(y == np.repeat(choose.reduceat(y, starts), sizes))
+        chosen.append(same[np.searchsorted(same, starts)])
+    rows = np.unique(np.concatenate(chosen))
+    bucket = np.searchsorted(starts, rows, side="right") - 1
+    apart = np.isin(starts, breaks)
+    begins = np.flatnonzero((np.diff(bucket, prepend=0) > 0) & apart[bucket])
+    return rows, begins, _means(y, starts, sizes)[bucket]
+
+
+def _means(y: Array, starts: Array, sizes: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = np.add.reduceat(y, starts) / sizes
+    if not np.isfinite(means).all():  # the sum is beyond what a float holds
+        means = np.add.reduceat(y / np.repeat(sizes, sizes), starts)
+    return means
 
 
 def _marked(x: Array, y: Array, odd: Array, edges: Array) -> Marks:

@@ -107,7 +107,7 @@ class SeriesView(ApiView):
         """Thinned so that no spike is lost, or in full; docs/api.md, "Series"."""
         form = SeriesQuery(request.GET)
         if not form.is_valid():
-            raise ValidationError({name: list(errors) for name, errors in form.errors.items()})
+            raise ValidationError({name: [str(one) for one in errors] for name, errors in form.errors.items()})
         runs = _runs(request, form.cleaned_data["run"])
         kind = form.cleaned_data["format"] or "json"
         answer = HttpResponse(content_type=JSON_TYPE if kind == "json" else BINARY_TYPE)
