@@ -81,7 +81,7 @@ def _extremes(x: Array, y: Array, breaks: Array, edges: Array) -> tuple[Array, A
     starts = np.unique(np.concatenate(([0], np.searchsorted(x, edges))))
     starts = starts[starts < len(x)]
     sizes = np.diff(np.append(starts, len(x)))
-    chosen = [[0, len(x) - 1]]
+    chosen = [np.array([0, len(x) - 1])]
     for choose in (np.minimum, np.maximum):
         same = np.flatnonzero(y == np.repeat(choose.reduceat(y, starts), sizes))
         chosen.append(same[np.searchsorted(same, starts)])
