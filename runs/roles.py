@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 STAFF = (OPERATOR, ADMIN)
 
+#: What each role means to the one who has it.
+IN_WORDS = {
+    VIEWER: "sees the runs of the trainers below; keeps bookmarks, views and tokens of their own",
+    OPERATOR: "also notes, tags, pins, renames and shares; downloads raw files; adds and syncs sources in the admin",
+    ADMIN: "sees every trainer; keeps users, roles and every setting in the admin",
+}
 #: What an operator may do beyond viewing, as (app, codename).
 OPERATES = [
     ("runs", "change_run"),

@@ -5,6 +5,9 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
 import trainmon.celery  # noqa: F401  what the site queues goes to our broker
+from runs.views.account import account_page, change_password, create_token, revoke_token
+from runs.views.sources import source_page, sync_now
+from runs.views.trainers import trainer_page
 from trainmon import views
 
 admin.autodiscover()
@@ -14,6 +17,13 @@ urlpatterns = [
     path("login/", LoginView.as_view(template_name="login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("runs/", include("runs.urls")),
+    path("trainers/<slug:slug>/", trainer_page, name="trainer"),
+    path("sources/<int:pk>/", source_page, name="source"),
+    path("sources/<int:pk>/sync/", sync_now, name="source-sync"),
+    path("account/", account_page, name="account"),
+    path("account/password/", change_password, name="account-password"),
+    path("account/tokens/", create_token, name="account-tokens"),
+    path("account/tokens/<int:pk>/revoke/", revoke_token, name="account-token-revoke"),
     path("api/", include("trainmon.api")),
     # one door for passwords: before the admin's own login, which would be a second one
     path("admin/login/", views.admin_login, name="admin_login"),

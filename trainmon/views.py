@@ -2,74 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, F, Max, Q, Sum
 from django.shortcuts import redirect, render
 from django.views import defaults
 
 from runs.api.problems import Problem, is_api
+from runs.counts import BROKEN, Counts, Held, held
 from runs.figures import dress_rows
 from runs.models import Run, Source, Trainer
 from runs.models.run import Status
-from runs.views.listing import UNSHOWN
+from runs.views.latest import latest
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.contrib.auth.models import AnonymousUser, User
     from django.http import HttpRequest, HttpResponse
-
-#: Runs that a list on the home page shows.
-ROWS = 10
-BROKEN = (Status.FAILED, Status.KILLED, Status.LOST)
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """What runs now, what failed last, and where the data comes from."""
-    runs = Run.objects.visible_to(request.user).active()
-    listed = runs.select_related("source__trainer", "dataset").defer(*UNSHOWN)
-    newest = F("last_event").desc(nulls_last=True), "-id"
-    running = list(listed.filter(status=Status.RUNNING).order_by(*newest)[:ROWS])
-    broken = list(listed.filter(status__in=BROKEN).order_by(*newest)[:ROWS])
+    sources = list(
+        Source.objects.visible_to(request.user).select_related("trainer").defer("verdicts", "fingerprint")
+    )
+    # by id: the planner knows how many runs a source has, and nothing of a user's groups
+    runs = Run.objects.filter(source__in=[source.pk for source in sources]).active()
+    running = latest(runs.filter(status=Status.RUNNING))
+    broken = latest(runs.filter(status__in=BROKEN))
     dress_rows([*running, *broken])
-    trainers = _trainers(request.user)
+    everything = held()
+    troubled = [source for source in sources if source.state in ("failing", "stale", "never synced")]
     context = {
         "running": running,
         "broken": broken,
-        "trainers": trainers,
-        "totals": {key: sum(t["counts"][key] for t in trainers) for key in COUNTS},
-        "sources": Source.objects.visible_to(request.user)
-        .select_related("trainer")
-        .defer("verdicts", "fingerprint")
-        .annotate(run_count=Count("runs", filter=Q(runs__lifecycle_stage=Run.Stage.ACTIVE))),
+        "totals": everything.of(source.pk for source in sources),
+        "trainers": _trainers(request.user, sources, everything),
+        "sources": [(source, everything.of([source.pk])) for source in sources],
+        "troubled": troubled,
+        "failing": any(source.state == "failing" for source in troubled),
     }
     return render(request, "home.html", context)
 
 
-COUNTS = {
-    "runs": Count("pk"),
-    "running": Count("pk", filter=Q(status=Status.RUNNING)),
-    "finished": Count("pk", filter=Q(status=Status.FINISHED)),
-    "failed": Count("pk", filter=Q(status__in=BROKEN)),
-    "unknown": Count("pk", filter=Q(status=Status.UNKNOWN)),
-    "queued": Count("pk", filter=Q(status=Status.QUEUED)),
-    "size": Sum("size", default=0),
-}
+@dataclass(frozen=True, slots=True)
+class TrainerRow:
+    """A trainer as the home page shows it."""
+
+    trainer: Trainer
+    counts: Counts
+    database: int
+    read: datetime | None
 
 
-def _trainers(user: User | AnonymousUser) -> list[dict[str, Any]]:
-    """Each visible trainer with its counts, those without runs too."""
-    rows = (
-        Run.objects.visible_to(user).active().order_by().values("source__trainer")
-        .annotate(**COUNTS, latest=Max("last_event"))
-    )
-    counts = {row["source__trainer"]: row for row in rows}
-    none = {**dict.fromkeys(COUNTS, 0), "latest": None}
-    return [
-        {"trainer": trainer, "counts": counts.get(trainer.pk, none)} for trainer in Trainer.objects.visible_to(user)
-    ]
+def _trainers(user: User | AnonymousUser, sources: list[Source], everything: Held) -> list[TrainerRow]:
+    """Each visible trainer, those without a source too; read up to where its slowest source was."""
+    rows = []
+    for trainer in Trainer.objects.visible_to(user):
+        mine = [source for source in sources if source.trainer_id == trainer.pk]
+        counts = everything.of(source.pk for source in mine)
+        read = min((source.last_synced for source in mine if source.enabled and source.last_synced), default=None)
+        rows.append(TrainerRow(trainer, counts, everything.database_share(counts.points), read))
+    return rows
 
 
 @login_not_required

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.timezone import now
 
 from runs.roles import sees_everything
 
@@ -67,8 +69,18 @@ class Trainer(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
+        """The trainer's page."""
+        return reverse("trainer", args=[self.slug])
+
+    @property
+    def runs_url(self) -> str:
         """The run list of this trainer."""
         return f"{reverse('runs')}?trainer={self.slug}"
+
+
+def stale_before() -> datetime:
+    """Data read before this moment is stale: two syncs of its source were due since."""
+    return now() - timedelta(seconds=2 * settings.TRAINMON_SYNC_INTERVAL)
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
@@ -128,8 +140,29 @@ class Source(models.Model):
         return f"{self.trainer.slug}={self.root}"
 
     def get_absolute_url(self) -> str:
-        """Its page in the admin."""
-        return reverse("admin:runs_source_change", args=[self.pk])
+        """The source's page."""
+        return reverse("source", args=[self.pk])
+
+    @property
+    def syncing(self) -> bool:
+        """Whether a sync holds it now."""
+        return self.leased_until is not None and self.leased_until > now()
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was read once and not for two intervals, although it should have been."""
+        return self.enabled and self.last_synced is not None and self.last_synced < stale_before()
+
+    @property
+    def state(self) -> str:
+        """How it stands, in a word: what is worst about it."""
+        if not self.enabled:
+            return "disabled"
+        if self.status == self.Status.ERROR:
+            return "failing"
+        if self.last_synced is None:
+            return "never synced"
+        return "stale" if self.stale else "synced"
 
     def clean(self) -> None:
         """Refuse a relative root and one that contains, or lies in, another source's root."""

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
 from runs.models import Job, Run, Source
+from runs.models.trainer import stale_before
 from runs.status import duration as duration_in_words
 
 if TYPE_CHECKING:
@@ -167,6 +168,25 @@ def shown_status(subject: Run | Job) -> str:
 
 
 @register.filter
+def words(said: str) -> list[str]:
+    """The words of a line, to go through in a template."""
+    return said.split()
+
+
+@register.filter
+def of(counts: dict[str, int], key: str) -> int:
+    """What a mapping counts under a key; nothing is 0."""
+    return counts.get(key, 0)
+
+
+@register.filter
+def source_mark(source: Source) -> str:
+    """The colour and shape of a source's state: those of the status of a run that stands as well or badly."""
+    marks = {"synced": "finished", "failing": "failed", "stale": "stalled", "never synced": "queued"}
+    return marks.get(source.state, "killed")
+
+
+@register.filter
 def percent(share: float | None) -> str:
     """A share of 1 in percent; the last one only when all is done."""
     if share is None:
@@ -265,7 +285,9 @@ def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
         sources=Count("pk"),
     )
     run = context.get("run")
-    return data | {"at": run.source.last_synced} if isinstance(run, Run) else data
+    if isinstance(run, Run):
+        data["at"] = run.source.last_synced
+    return data | {"stale": data["at"] is not None and data["at"] < stale_before()}
 
 
 @register.inclusion_tag("_heading.html", takes_context=True)

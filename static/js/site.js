@@ -1,4 +1,4 @@
-// On every page: `/` goes to the search, `?` lists the keys that the page knows.
+// On every page: `/` goes to the search, `?` lists the keys that the page knows; the user's menu.
 
 export function typing(event) {
   const at = event.target;
@@ -43,3 +43,12 @@ function showKeys() {
   }));
   dialog.showModal();
 }
+
+// The user's menu closes as a menu does: on Escape, and where one clicks elsewhere.
+const menu = document.querySelector("details.menu");
+document.addEventListener("click", (event) => { if (menu && !menu.contains(event.target)) menu.open = false; });
+menu?.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !menu.open) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});

@@ -5,17 +5,24 @@
   function stored() {
     try { return localStorage.getItem("theme"); } catch (e) { return null; }
   }
-  root.dataset.theme = stored() === "light" ? "light" : "dark";
-  document.addEventListener("DOMContentLoaded", function () {
+  function show(theme) {
+    root.dataset.theme = theme === "light" ? "light" : "dark";
     document.querySelectorAll("[data-theme-toggle]").forEach(function (button) {
-      function name() { button.textContent = root.dataset.theme === "dark" ? "Light" : "Dark"; }
+      button.title = root.dataset.theme === "dark" ? "Light theme" : "Dark theme";
+      button.setAttribute("aria-label", button.title);
+    });
+  }
+  show(stored());
+  document.addEventListener("DOMContentLoaded", function () {
+    show(root.dataset.theme);
+    document.querySelectorAll("[data-theme-toggle]").forEach(function (button) {
       button.hidden = false;
-      name();
       button.addEventListener("click", function () {
-        root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+        show(root.dataset.theme === "dark" ? "light" : "dark");
         try { localStorage.setItem("theme", root.dataset.theme); } catch (e) { /* private mode */ }
-        name();
       });
     });
   });
+  // another tab has chosen
+  window.addEventListener("storage", function (event) { if (event.key === "theme") show(event.newValue); });
 })();

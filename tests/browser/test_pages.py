@@ -57,6 +57,7 @@ def test_a_curve_is_drawn(chromium: Browser, site: str, rows: int) -> None:
 
 def test_signing_out_closes_the_pages(chromium: Browser, site: str) -> None:
     page, _ = signed_in(chromium, site, 1440)
+    page.click("details.menu summary")
     page.click("text=Sign out")
     page.goto(f"{site}/runs/")
     assert "/login/" in page.url

@@ -47,8 +47,10 @@ def addresses(lora: Trainer) -> dict[str, str]:
 
 def filled(name: str, path: str, ids: dict[str, int]) -> str:
     model = next((model for model in ids if f"_{model}_" in name), "run")
+    own = "source" if name.startswith("source") else "run"
     for pattern, value in {
-        "<int:pk>": ids["run"], "<path:object_id>": ids[model], "<id>": ids[model], "<str:app_label>": "runs",
+        "<int:pk>": ids[own], "<slug:slug>": "lora",
+        "<path:object_id>": ids[model], "<id>": ids[model], "<str:app_label>": "runs",
         "<int:content_type_id>": 1, "<path:url>": "x", "(?P<app_label>auth|axes|runs)": "runs",
     }.items():
         path = path.replace(pattern, str(value))
@@ -66,7 +68,7 @@ def test_every_route_is_closed_to_the_anonymous(addresses: dict[str, str]) -> No
         if name not in OPEN and not sent_away and answer.status_code not in (401, 403, 404, 405):
             opened.append((name, path, answer.status_code))
     assert opened == []
-    assert {"home", "runs", "run", "login", "logout", "admin:runs_run_change"} <= addresses.keys()
+    assert {"home", "runs", "run", "trainer", "source", "account", "login", "logout", "admin:runs_run_change"} <= addresses.keys()
 
 
 def test_the_anonymous_is_asked_to_sign_in_and_returns_to_the_page(addresses: dict[str, str]) -> None:

@@ -1,0 +1,69 @@
+"""The page of a source: how reading it goes, and what was odd; reading it now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery.exceptions import OperationalError
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import permission_required
+from django.core.paginator import Paginator
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from runs import audit
+from runs.counts import held
+from runs.forms import FigurePage
+from runs.models import Source
+from runs.tasks import sync_source
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+PROBLEMS_PER_PAGE = 100
+
+
+def source_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """A source that the user may see, else 404."""
+    sources = Source.objects.visible_to(request.user).select_related("trainer").defer("verdicts", "fingerprint")
+    source = get_object_or_404(sources, pk=pk)
+    everything = held()
+    counts = everything.of([source.pk])
+    asked = FigurePage(request.GET)
+    pages = Paginator(source.problems, PROBLEMS_PER_PAGE)
+    page = pages.get_page(asked.cleaned_data.get("page") if asked.is_valid() else 1)
+    context = {
+        "source": source,
+        "counts": counts,
+        "database": everything.database_share(counts.points),
+        "interval": settings.TRAINMON_SYNC_INTERVAL,
+        "page": page,
+        "numbers": pages.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
+    }
+    return render(request, "source.html", context)
+
+
+@require_POST
+@permission_required("runs.change_source", raise_exception=True)
+def sync_now(request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask the workers to read this source; one that is being read is left alone."""
+    source = get_object_or_404(Source.objects.visible_to(request.user).select_related("trainer"), pk=pk)
+    if not source.enabled:
+        messages.warning(request, "This source is disabled, and so not synced. An operator can enable it in the admin.")
+    elif source.syncing:
+        messages.info(request, "It is being synced just now.")
+    else:
+        _ask(request, source)
+    return redirect(source)
+
+
+def _ask(request: HttpRequest, source: Source) -> None:
+    try:
+        sync_source.apply_async([source.pk], retry=False)
+    except OperationalError:
+        messages.error(request, "The workers cannot be reached: Valkey (or Redis) does not answer. "
+                                "The sync of every source goes on as soon as it does.")
+    else:
+        audit.record(request, "sync source", source)
+        messages.success(request, "Asked the workers to read it; this page tells when they have.")
