@@ -2,15 +2,39 @@
 
 from django.urls import path, re_path
 
-from runs.api.root import Me, Nowhere, Root
-from runs.api.series import SeriesView
+from runs.api import annotations, description, details, listing, records, root, series, sources, trainers
 
 app_name = "api"
 
+RUN = "runs/<int:pk>/"
+
 urlpatterns = [
-    path("", Root.as_view(), name="root"),
-    path("me/", Me.as_view(), name="me"),
-    path("series/", SeriesView.as_view(), name="series"),
+    path("", root.Root.as_view(), name="root"),
+    path("me/", root.Me.as_view(), name="me"),
+    path("trainers/", trainers.Trainers.as_view(), name="trainers"),
+    path("trainers/<slug:slug>/", trainers.OneTrainer.as_view(), name="trainer"),
+    path("sources/", sources.Sources.as_view(), name="sources"),
+    path("sources/<int:pk>/", sources.OneSource.as_view(), name="source"),
+    path("sources/<int:pk>/sync/", sources.SyncSource.as_view(), name="source-sync"),
+    path("runs/", listing.Runs.as_view(), name="runs"),
+    path("runs/totals/", listing.RunTotals.as_view(), name="runs-totals"),
+    path(RUN, details.OneRun.as_view(), name="run"),
+    path(f"{RUN}status/", details.RunStatus.as_view(), name="run-status"),
+    path(f"{RUN}parameters/", details.RunParameters.as_view(), name="run-parameters"),
+    path(f"{RUN}metrics/", records.RunMetrics.as_view(), name="run-metrics"),
+    path(f"{RUN}events/", records.RunEvents.as_view(), name="run-events"),
+    path(f"{RUN}transitions/", records.RunTransitions.as_view(), name="run-transitions"),
+    path(f"{RUN}segments/", records.RunSegments.as_view(), name="run-segments"),
+    path(f"{RUN}files/", records.RunFiles.as_view(), name="run-files"),
+    path(f"{RUN}texts/", records.RunTexts.as_view(), name="run-texts"),
+    path(f"{RUN}notes/", annotations.Notes.as_view(), name="run-notes"),
+    path(f"{RUN}notes/<int:note>/", annotations.OneNote.as_view(), name="run-note"),
+    path(f"{RUN}tags/", annotations.Tags.as_view(), name="run-tags"),
+    path(f"{RUN}bookmark/", annotations.OneBookmark.as_view(), name="run-bookmark"),
+    path("series/", series.SeriesView.as_view(), name="series"),
+    path("tags/", records.TagNames.as_view(), name="tags"),
+    path("schema/", description.Description.as_view(), name="schema"),
+    path("docs/", description.docs, name="docs"),
     # last: what is not there is told by a problem document, too
-    re_path(r"^.*$", Nowhere.as_view(), name="nowhere"),
+    re_path(r"^.*$", root.Nowhere.as_view(), name="nowhere"),
 ]

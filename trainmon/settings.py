@@ -275,6 +275,23 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["runs.api.rates.Rate"],
     "DEFAULT_RENDERER_CLASSES": ["runs.api.rendering.ExactJSON"],
     "DEFAULT_PARSER_CLASSES": ["runs.api.rendering.StrictJSON"],
+    "DEFAULT_SCHEMA_CLASS": "runs.api.schema.Schema",
     "EXCEPTION_HANDLER": "runs.api.problems.answer",
     "URL_FORMAT_OVERRIDE": None,  # ?format= belongs to the views
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "trainmon",
+    "DESCRIPTION": "Training runs, for scripts. docs/api.md tells it with examples.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",  # null beside oneOf is unclear before it
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "RunStatus": "runs.models.run.Status",
+        "SourceStatus": "runs.models.trainer.Source.Status",
+        "FileKind": "runs.models.logfile.LogFile.Kind",
+    },
 }

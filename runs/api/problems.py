@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import BadRequest, ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as Forbidden
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as Invalid
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
@@ -94,7 +94,7 @@ def _as_api_exception(failure: Exception) -> APIException | None:
     """Django's own refusals in REST framework's words."""
     if isinstance(failure, APIException):
         return failure
-    if isinstance(failure, Http404):
+    if isinstance(failure, Http404 | ObjectDoesNotExist):
         return exceptions.NotFound("There is nothing here, or nothing that you may see.")
     if isinstance(failure, Forbidden):
         return exceptions.PermissionDenied(str(failure) or None)
@@ -102,6 +102,8 @@ def _as_api_exception(failure: Exception) -> APIException | None:
         return ValidationError(failure.message_dict if hasattr(failure, "error_dict") else failure.messages)
     if isinstance(failure, RequestDataTooBig):
         return TooLarge()
+    if isinstance(failure, BadRequest):
+        return exceptions.ParseError(str(failure) or None, code="bad_request")
     if isinstance(failure, SuspiciousOperation):
         return exceptions.ParseError("The request cannot be read.")
     return None

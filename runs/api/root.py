@@ -17,13 +17,15 @@ from runs.api.base import ApiView
 from runs.models import ApiToken
 
 #: Collections that the root lists, by their route's name.
-LISTED = ("me",)
+LISTED = ("me", "runs", "runs-totals", "trainers", "sources", "series", "tags", "schema", "docs")
+
+ADDRESSES = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 class Root(ApiView):
     """Where things are."""
 
-    @extend_schema(operation_id="root", responses=serializers.DictField(child=serializers.CharField()))
+    @extend_schema(operation_id="root", responses={(200, "application/json"): ADDRESSES})
     def get(self, request: Request) -> Response:
         """The addresses of all collections."""
         return Response({name: reverse(f"api:{name}") for name in LISTED})
