@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 
@@ -51,6 +52,12 @@ def sees_everything(user: User | AnonymousUser) -> bool:
         cached = user.groups.filter(name=ADMIN).exists()
         user._sees_everything = cached  # type: ignore[union-attr]
     return cached
+
+
+def sees_raw(user: User | AnonymousUser) -> bool:
+    """Whether this user may download log files as they are; TRAINMON_VIEWERS_RAW lets viewers too."""
+    viewer = settings.TRAINMON_VIEWERS_RAW and user.has_perm("runs.view_run")
+    return viewer or user.has_perm("runs.download_raw")
 
 
 def fill_roles(**_: Any) -> None:

@@ -4,7 +4,7 @@ from django.urls import path
 
 from runs.views import annotations, notes
 from runs.views.charts import run_charts
-from runs.views.files import run_files
+from runs.views.files import run_files, run_raw
 from runs.views.history import run_history
 from runs.views.listing import run_list
 from runs.views.parameters import run_parameters
@@ -17,6 +17,7 @@ urlpatterns = [
     path("<int:pk>/samples/<int:sample>/", run_sample, name="run-sample"),
     path("<int:pk>/parameters/", run_parameters, name="run-parameters"),
     path("<int:pk>/files/", run_files, name="run-files"),
+    path("<int:pk>/files/<int:file>/raw/", run_raw, name="run-raw"),
     path("<int:pk>/notes/", notes.run_notes, name="run-notes"),
     path("<int:pk>/notes/<int:note>/edit/", notes.run_note_edit, name="run-note-edit"),
     path("<int:pk>/notes/<int:note>/delete/", notes.run_note_delete, name="run-note-delete"),

@@ -223,6 +223,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 
 # Who may see a trainer without groups: everyone signed in (default) or nobody but operators.
 TRAINMON_PRIVATE = env.bool("TRAINMON_PRIVATE", False)
+# Whether the role viewer may download log files as they are; operators may.
+TRAINMON_VIEWERS_RAW = env.bool("TRAINMON_VIEWERS_RAW", False)
 # Seconds between two periodic syncs of a source.
 TRAINMON_SYNC_INTERVAL = env.int("TRAINMON_SYNC_INTERVAL", 30)
 # Seconds without any progress after which the scan of a source is given up.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import time
+import wave
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from django.db.models import Model
+from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboardX import SummaryWriter
 
@@ -237,3 +242,46 @@ def exchange(root: Path, later: Path) -> None:
     """Make the tree at ``root`` what ``later`` is, in one rename."""
     shutil.rmtree(root)
     linked(later, root)
+
+
+def media(tag: str, data: bytes, kind: str = "image") -> summary_pb2.Summary.Value:
+    """An image or sound as TensorBoard's first version writes it."""
+    if kind == "audio":
+        return summary_pb2.Summary.Value(tag=tag, audio=summary_pb2.Summary.Audio(encoded_audio_string=data))
+    return summary_pb2.Summary.Value(tag=tag, image=summary_pb2.Summary.Image(encoded_image_string=data))
+
+
+def tensors(tag: str, plugin: str, strings: list[bytes], shape: list[int]) -> summary_pb2.Summary.Value:
+    """Images or sounds as its second version writes them: a tensor of strings."""
+    dims = [TensorShapeProto.Dim(size=size) for size in shape]
+    made = TensorProto(dtype=7, string_val=strings, tensor_shape=TensorShapeProto(dim=dims))
+    about = summary_pb2.SummaryMetadata(plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=plugin))
+    return summary_pb2.Summary.Value(tag=tag, tensor=made, metadata=about)
+
+
+def write_values(folder: Path, *records: summary_pb2.Summary.Value | list[summary_pb2.Summary.Value], step: int = 1) -> Path:
+    """An event file with a record for each value or list of values, by TensorBoard's own writer."""
+    writer = EventFileWriter(str(folder))
+    for place, record in enumerate(records):
+        values = record if isinstance(record, list) else [record]
+        writer.add_event(event_pb2.Event(step=step, wall_time=WALL + place, summary=summary_pb2.Summary(value=values)))
+    writer.close()
+    return newest(folder)
+
+
+def picture(kind: str = "PNG", colour: tuple[int, int, int] = (255, 0, 0)) -> bytes:
+    """A small picture in one of the formats that browsers draw."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(data, kind)
+    return data.getvalue()
+
+
+def sound(seconds: float = 0.1) -> bytes:
+    """A WAV file of silence."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(int(16000 * seconds)))
+    return data.getvalue()
