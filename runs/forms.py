@@ -12,9 +12,10 @@ class PageNumber(forms.Form):
 
 
 class FigurePage(PageNumber):
-    """Which figures of a run: a group of tags, and a page of them."""
+    """Which charts of a run: a group of tags, and a page of them; ``plain`` are drawn by the server."""
 
     group = forms.CharField(max_length=1000, required=False, strip=False)
+    plain = forms.BooleanField(required=False)
 
 
 class SampleQuestion(PageNumber):

@@ -13,9 +13,12 @@ from runs.models import Run, Series
 from runs.views.page import find, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.http import HttpRequest, HttpResponse
 
-FIGURES_PER_PAGE = 48
+#: Cards on one page; figures that the server itself draws are fewer, since each is decoded.
+CARDS_PER_PAGE, FIGURES_PER_PAGE = 500, 48
 #: Groups of tags that stand before the others, after the tags without a group.
 FIRST_GROUPS = ("train", "eval", "val")
 
@@ -27,23 +30,26 @@ def run_charts(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _charts(request: HttpRequest, run: Run) -> dict[str, Any]:
-    """The figures asked for, by group, and the groups to choose from."""
+    """A card a tag, by group: the browser draws them; plain pages bring figures."""
     form = FigurePage(request.GET)
     asked = form.cleaned_data if form.is_valid() else {}
+    plain = bool(asked.get("plain"))
     series = _grouped(run)
     groups = list(series.order_by().values("place", "group").annotate(tags=Count("pk")).order_by("place", "group"))
     chosen = request.GET.get("group") if "group" in request.GET else None
     if chosen is not None:
         series = series.filter(group=asked.get("group", ""))
-    pages = Paginator(series, FIGURES_PER_PAGE)
+    pages = Paginator(series, FIGURES_PER_PAGE if plain else CARDS_PER_PAGE)
     pages.count = sum(g["tags"] for g in groups if chosen is None or g["group"] == chosen)  # type: ignore[misc]
     page: Page[Series] = pages.get_page(asked.get("page") or 1)
+    rows = list(page.object_list)
     return {
         "groups": groups,
         "chosen": chosen,
+        "plain": plain,
         "tag_count": sum(g["tags"] for g in groups),
         "page": page,
-        "figure_groups": _by_group(figures(list(page.object_list))),
+        "card_groups": _by_group(rows, figures(rows) if plain else rows),
         "numbers": pages.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
     }
 
@@ -66,8 +72,8 @@ def _grouped(run: Run) -> QuerySet[Any]:
     )
 
 
-def _by_group(made: list[Figure]) -> list[tuple[str, list[Figure]]]:
-    groups: dict[str, list[Figure]] = {}
-    for figure in made:
-        groups.setdefault(figure.series.group, []).append(figure)  # type: ignore[attr-defined]
+def _by_group(rows: list[Any], cards: Sequence[Figure | Series]) -> list[tuple[str, list[Figure | Series]]]:
+    groups: dict[str, list[Figure | Series]] = {}
+    for row, card in zip(rows, cards, strict=True):
+        groups.setdefault(row.group, []).append(card)
     return list(groups.items())

@@ -226,7 +226,7 @@ def test_a_run_whose_files_are_gone_keeps_its_charts(client: Client, run: Run) -
     Run.objects.update(files_missing=True)
     page = client.get(run.get_absolute_url()).content.decode()
     assert "The files of this run are gone from disk" in page
-    assert page.count('<figure class="card plot"') == 2
+    assert page.count('<article class="card chart-card"') == 2
 
 
 def test_a_figure_says_its_last_least_and_greatest_value(client: Client, run: Run) -> None:
@@ -242,16 +242,38 @@ def test_the_group_of_tags_without_a_prefix_can_be_chosen(client: Client, run: R
     assert "train/loss" not in shown
 
 
-def test_two_hundred_tags_come_in_pages(client: Client, source: Source) -> None:
+def test_a_card_is_shown_for_each_of_two_hundred_tags_and_no_point_is_decoded(
+    client: Client, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """P20."""
     run = make_run(source)
     for number in range(200):
         make_points(run, f"layers/{number:03d}", [1.0, 2.0])
+    monkeypatch.setattr("runs.pieces.unpack", pytest.fail)
+    page = client.get(run.get_absolute_url()).content.decode()
+    assert page.count('<article class="card chart-card"') == 200
+    assert 'data-tag="layers/199"' in page
+
+
+def test_more_tags_than_a_page_holds_come_in_pages(client: Client, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P20."""
+    monkeypatch.setattr("runs.views.charts.CARDS_PER_PAGE", 48)
+    run = make_run(source)
+    for number in range(60):
+        make_points(run, f"layers/{number:03d}", [1.0, 2.0])
     first = client.get(run.get_absolute_url()).content.decode()
-    last = client.get(run.get_absolute_url() + "?page=5").content.decode()
-    assert first.count("<figure") == 48
-    assert "layers/199" in last
-    assert "layers/199" not in first
+    last = client.get(run.get_absolute_url() + "?page=2").content.decode()
+    assert first.count("<article") == 48
+    assert 'data-tag="layers/059"' in last
+    assert 'data-tag="layers/059"' not in first
+
+
+def test_without_scripts_the_server_draws_the_figures(client: Client, run: Run) -> None:
+    link = client.get(run.get_absolute_url()).content.decode().split("<noscript>")[1].split("</noscript>")[0]
+    assert 'href="?plain=1"' in link
+    page = client.get(run.get_absolute_url() + "?plain=1").content.decode()
+    assert page.count('<figure class="card plot"') == 2
+    assert "run_charts.js" not in page
 
 
 def test_the_page_costs_the_same_queries_whatever_its_tags(
@@ -260,7 +282,7 @@ def test_the_page_costs_the_same_queries_whatever_its_tags(
     """P20."""
     for number in range(40):
         make_points(run, f"more/{number}", [1.0, 2.0])
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(10):
         client.get(run.get_absolute_url())
 
 
@@ -269,7 +291,7 @@ def test_superseded_attempts_are_drawn_faintly(client: Client, source: Source) -
     file = make_file(run)
     make_points(run, "loss", [3.0, 2.0, 1.0, 1.0], file=file)
     make_points(run, "loss", [2.0, 1.5], steps=[2, 3], file=file, part=1)
-    page = client.get(run.get_absolute_url()).content.decode()
+    page = client.get(run.get_absolute_url() + "?plain=1").content.decode()
     assert 'class="line w0 old"' in page
     assert "steps went back at step 2" in page
 
