@@ -10,12 +10,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+from django.contrib.postgres.aggregates import BoolOr
+from django.db.models import Q
 
 from runs.charts import Drawing, Line, drawings, main_series
-from runs.models import LogFile, Run, Series
+from runs.models import Bookmark, LogFile, Note, Run, Series
 from runs.thinning import Array, nice_ticks, thin
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
 
 WIDTH, HEIGHT = 1000, 400
 #: Buckets across a figure: about its width in pixels on a page of four columns.
@@ -23,6 +29,9 @@ BUCKETS = 300
 SPARK_WIDTH, SPARK_HEIGHT = 80, 20
 #: Points that the sparklines of one page of runs decode at most.
 SPARK_POINTS = 1_000_000
+#: Sparklines kept in memory, of about 500 bytes: drawing those of a page takes as long as all else on it.
+SPARKS_REMEMBERED = 10_000
+_remembered: dict[tuple[int, int, int, float | None], str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,22 +226,49 @@ def axis_numbers(values: Sequence[float]) -> list[str]:
     return ["0" if abs(value) < unit / 1000 else f"{value:.{digits}e}" for value in values]
 
 
-def dress_rows(runs: Sequence[Run]) -> Sequence[Run]:
+def dress_rows(
+    runs: Sequence[Run], user: User | AnonymousUser | None = None, *, sparks: bool = True
+) -> Sequence[Run]:
     """Give each run what its row shows beside its columns, for a whole page of runs at once.
 
-    Its main metric with a sparkline, and how many of its files cannot be read further.
+    Its main metric with a sparkline, how many of its files cannot be read further, its
+    notes, and whether the user or the team has bookmarked it.
     """
     ids = [run.pk for run in runs]
+    if not ids:
+        return runs
+    notes = Counter(Note.objects.filter(run__in=ids).order_by().values_list("run", flat=True))
+    bookmarks = _bookmarks(ids, user) if user else {}
     stuck = Counter(LogFile.objects.filter(run__in=ids).exclude(error="").order_by().values_list("run", flat=True))
     best: dict[int, Series] = {}
-    for series in main_series().filter(run__in=ids).select_related("tag"):
+    for series in main_series().filter(run__in=ids).select_related("tag") if sparks else ():
         best.setdefault(series.run_id, series)
-    drawn = drawings(list(best.values()), SPARK_POINTS)
+    paths = _sparks([(run, best[run.pk]) for run in runs if run.pk in best])
     for run in runs:
-        run.unreadable = stuck[run.pk]
+        run.unreadable, run.noted = stuck[run.pk], notes[run.pk]
+        run.bookmarked = bookmarks.get(run.pk, False)
+        run.shared_bookmark = run.pk in bookmarks
         one = best.get(run.pk)
-        run.main = Spark(one.tag.name, one.last, spark(drawn[one.pk])) if one else None
+        run.main = Spark(one.tag.name, one.last, paths[run.pk]) if one else None
     return runs
+
+
+def _sparks(pairs: Sequence[tuple[Run, Series]]) -> dict[int, str]:
+    """The sparklines of some runs.  Those of runs that did not change since are remembered."""
+    keys = {run.pk: (one.pk, run.version, one.count, one.last_wall) for run, one in pairs}
+    new = [one for run, one in pairs if keys[run.pk] not in _remembered]
+    drawn = drawings(new, SPARK_POINTS) if new else {}
+    paths = {run.pk: spark(drawn[one.pk]) if one.pk in drawn else _remembered[keys[run.pk]] for run, one in pairs}
+    if len(_remembered) > SPARKS_REMEMBERED:
+        _remembered.clear()
+    _remembered.update({keys[pk]: path for pk, path in paths.items()})
+    return paths
+
+
+def _bookmarks(ids: Sequence[int], user: User | AnonymousUser) -> dict[int, bool]:
+    """The runs that the user sees bookmarked, and whether a bookmark is their own."""
+    seen = Bookmark.objects.visible_to(user).filter(run__in=ids).order_by()
+    return dict(seen.values_list("run").annotate(mine=BoolOr(Q(owner=user.pk))))
 
 
 def spark(drawing: Drawing) -> str:

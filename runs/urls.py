@@ -6,12 +6,21 @@ from runs.views import annotations, notes
 from runs.views.charts import run_charts
 from runs.views.files import run_files, run_raw
 from runs.views.history import run_history
-from runs.views.listing import run_list
+from runs.views.listing import known, run_list, run_totals, saved_view
 from runs.views.parameters import run_parameters
 from runs.views.samples import run_sample, run_samples
+from runs.views.saved import change_view, delete_view, views
+from runs.views.selected import selected
 
 urlpatterns = [
     path("", run_list, name="runs"),
+    path("totals/", run_totals, name="totals"),
+    path("known/", known, name="known"),
+    path("selected/", selected, name="selected"),
+    path("views/", views, name="views"),
+    path("views/<int:pk>/", saved_view, name="view"),
+    path("views/<int:pk>/change/", change_view, name="change-view"),
+    path("views/<int:pk>/delete/", delete_view, name="delete-view"),
     path("<int:pk>/", run_charts, name="run"),
     path("<int:pk>/samples/", run_samples, name="run-samples"),
     path("<int:pk>/samples/<int:sample>/", run_sample, name="run-sample"),

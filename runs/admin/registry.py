@@ -13,8 +13,8 @@ from django.utils.html import format_html
 
 from runs.admin.visible import NEWEST, FactsAdmin, VisibleAdmin, preformatted
 from runs.models import Job, LogFile, Run
+from runs.query.rows import OF_SOURCE
 from runs.templatetags.shown import ago, shown_status, size, warning_text
-from runs.views.listing import OF_SOURCE
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -114,6 +114,9 @@ class Run(models.Model):
     #: What a list shows of it, put there for a whole page of runs (figures.dress_rows).
     main: Spark | None = None
     unreadable: int = 0
+    noted: int = 0
+    bookmarked: bool = False
+    shared_bookmark: bool = False
     #: Cells of the columns chosen, by key (query.rows).
     cells: dict[str, Any] = {}
 

@@ -288,18 +288,3 @@ def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
     if isinstance(run, Run):
         data["at"] = run.source.last_synced
     return data | {"stale": data["at"] is not None and data["at"] < stale_before()}
-
-
-@register.inclusion_tag("_heading.html", takes_context=True)
-def heading(context: dict[str, Any], key: str, label: str, css: str = "", first: str = "") -> dict[str, Any]:
-    """A column's heading that sorts by it; ``first`` is - where the first click sorts downwards."""
-    current = context["sorted_by"]
-    down, mine = current.startswith("-"), current.removeprefix("-") == key
-    turned = key if down else f"-{key}"
-    return {
-        "request": context["request"],
-        "label": label,
-        "css": css,
-        "sort": turned if mine else f"{first}{key}",
-        "direction": ("descending" if down else "ascending") if mine else "",
-    }

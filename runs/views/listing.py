@@ -1,36 +1,155 @@
-"""The run list."""
+"""The run list: as the query string asks, or as a saved view does."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from django.shortcuts import render
+from django.http import JsonResponse, QueryDict
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
 
 from runs.figures import dress_rows
-from runs.models import Dataset, Trainer
+from runs.models import Dataset, SavedView, Source, Trainer
 from runs.models.run import Status
-from runs.query import RunQuery
-from runs.query.rows import OF_SOURCE, UNSHOWN
+from runs.query import RunQuery, TooLarge
+from runs.query.columns import PLAIN
+from runs.query.grammar import FUNCTIONS, Metric, Param, quoted
+from runs.query.question import LOOKED_AT
+from runs.saved import may_change, normal
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
     from django.http import HttpRequest, HttpResponse
 
-__all__ = ["OF_SOURCE", "UNSHOWN", "run_list"]
+    from runs.query import Column
+
+#: What a filter's list of boxes offers at most; the rest is found by the search.
+OFFERED = 200
+#: Runs up to which it is counted what a looser filter would show.
+COUNTED = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Looser:
+    """A condition without which an empty list would show so many runs."""
+
+    sentence: str
+    query: str
+    runs: int
+    more: bool
+
+
+@require_safe
 def run_list(request: HttpRequest) -> HttpResponse:
     """Runs that the user may see, filtered and sorted by the query string."""
+    return listing(request, RunQuery(request.GET, request.user))
+
+
+@require_safe
+def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
+    """The run list as a saved view shows it; a query string on top of it is a change that is not saved yet."""
+    view = get_object_or_404(SavedView.objects.visible_to(request.user).select_related("owner"), pk=pk)
+    return listing(request, RunQuery(request.GET or QueryDict(view.query), request.user), view)
+
+
+@require_safe
+def run_totals(request: HttpRequest) -> HttpResponse:
+    """The sums of a question: asked for by the list when it stands, and a page of its own without scripts."""
     query = RunQuery(request.GET, request.user)
-    page = query.page()
-    context = {
-        "form": query,
-        "page": page,
-        "runs": dress_rows(page.rows),
-        "totals": query.totals(),
-        "sorted_by": query.sorted_by,
-        "filtered": bool(query.chips),
-        "trainers": Trainer.objects.visible_to(request.user),
-        "datasets": Dataset.objects.filter(trainer__in=Trainer.objects.visible_to(request.user)).select_related("trainer"),
-        "statuses": [*Status.values, "stalled"],
+    context = {"query": query, "here": reverse("runs"), "statuses": _statuses()}
+    try:
+        totals = query.totals() if query.is_valid() else None
+    except TooLarge as error:
+        return render(request, "runs_totals.html", {**context, "too_large": str(error)}, status=400)
+    return render(request, "runs_totals.html", {**context, "totals": totals}, status=200 if query.is_valid() else 400)
+
+
+@require_safe
+def known(request: HttpRequest) -> HttpResponse:
+    """What can be asked for, of the runs that the list shows: suggestions for its fields."""
+    query = RunQuery(request.GET, request.user)
+    offered = query.available_columns() if query.is_valid() else []
+    metrics = [column.source.tag for column in offered if isinstance(column.source, Metric)]
+    params = [column.source.name for column in offered if isinstance(column.source, Param)]
+    tags = query.runs().exclude(tags=[]).order_by("-pk").values_list("tags", flat=True)[:LOOKED_AT]
+    return JsonResponse({
+        "column": [*(str(Metric(tag, of)) for tag in metrics for of in FUNCTIONS), *(str(Param(name)) for name in params)],
+        "metric": [f"{_written(tag)}<" for tag in metrics],
+        "param": [f"{_written(name)}=" for name in params],
+        "tag": sorted({tag for some in tags for tag in some}, key=str.casefold),
+    })  # fmt: skip
+
+
+def listing(
+    request: HttpRequest, query: RunQuery, view: SavedView | None = None, *, saving: Any = None, status: int = 200
+) -> HttpResponse:
+    """The page.  ``saving`` is a form of a view that was refused."""
+    valid = query.is_valid()
+    context = _asked(request.user, query, view) | {"saving": saving}
+    if not valid:
+        return render(request, "runs.html", context, status=400)
+    try:
+        page = query.page()
+        context |= {"page": page, "runs": dress_rows(page.rows, request.user, sparks=PLAIN["metric"] in query.columns)}
+        if not page.rows:
+            context["looser"] = _looser(query)
+    except TooLarge as error:
+        context, status = {**context, "too_large": str(error)}, 400
+    return render(request, "runs.html", context, status=status)
+
+
+def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) -> dict[str, Any]:
+    """The question, the views beside it, and what its form offers."""
+    question = normal(query)
+    return {
+        "query": query,
+        "question": question,
+        "columns": query.columns,
+        "asked": {name: [one for one in query.query.getlist(name) if one.strip()] for name in query.fields},
+        "here": view.get_absolute_url() if view else reverse("runs"),
+        "view": view,
+        "changed": view is not None and question != normal(RunQuery(QueryDict(view.query), user)),
+        "may_change": view is not None and may_change(user, view),
+        "views": SavedView.objects.visible_to(user).select_related("owner"),
+        "trainers": Trainer.objects.visible_to(user)[:OFFERED],
+        "datasets": _datasets(user, query),
+        "statuses": _statuses(),
+        "others": _others(query.columns),
+        "failing": Source.objects.visible_to(user).filter(enabled=True, status=Source.Status.ERROR)
+        .select_related("trainer").defer("verdicts", "fingerprint", "problems"),
     }
-    return render(request, "runs.html", context, status=200 if query.is_valid() else 400)
+
+
+def _datasets(user: User | AnonymousUser, query: RunQuery) -> list[Dataset]:
+    """Datasets to choose from: of the chosen trainers, where some are chosen."""
+    trainers = Trainer.objects.visible_to(user)
+    if chosen := query.query.getlist("trainer"):
+        trainers = trainers.filter(slug__in=[slug.replace("\0", "") for slug in chosen])
+    return list(Dataset.objects.filter(trainer__in=trainers).select_related("trainer").order_by("name", "trainer")[:OFFERED])
+
+
+def _statuses() -> list[str]:
+    running, stalled = Status.RUNNING.value, "stalled"
+    return [running, stalled, *(status for status in Status.values if status != running)]
+
+
+def _others(shown: list[Column]) -> list[Column]:
+    """The columns that every run has and this list does not show."""
+    return [column for column in PLAIN.values() if column not in shown]
+
+
+def _written(name: str) -> str:
+    """A name as a condition takes it."""
+    return quoted(name) if any(sign in name for sign in '=!<>≤≥≠"(') else name
+
+
+def _looser(query: RunQuery) -> list[Looser]:
+    """Which conditions keep an empty list empty, and how many runs each of them hides."""
+    found = []
+    for chip in query.chips[:8]:
+        runs = RunQuery(QueryDict(chip.without), query.user).runs()[: COUNTED + 1].count()
+        if runs:
+            found.append(Looser(chip.sentence, chip.without, min(runs, COUNTED), runs > COUNTED))
+    return sorted(found, key=lambda one: one.runs)

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, render
 
 from runs.forms import PageNumber
 from runs.models import Bookmark, LogFile, Note, Run
-from runs.views.listing import OF_SOURCE
+from runs.query.rows import OF_SOURCE
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse

@@ -18,6 +18,11 @@ export async function getJSON(url, options = {}) {
   return answer.json();
 }
 
+export async function getText(url, options = {}) {
+  const answer = await request(url, options);
+  return answer.text();
+}
+
 export async function getBytes(url, options = {}) {
   const answer = await request(url, options);
   return answer.arrayBuffer();

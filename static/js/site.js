@@ -3,7 +3,7 @@
 export function typing(event) {
   const at = event.target;
   return event.ctrlKey || event.metaKey || event.altKey
-    || (at instanceof HTMLElement && (at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)));
+    || (at instanceof HTMLElement && (at.isContentEditable || at.matches("textarea, select, input:not([type=checkbox], [type=radio])")));
 }
 
 const KEYS = [["/", "search"], ["?", "all keys of this page"], ["g h", "home"], ["g r", "runs"]];

@@ -13,13 +13,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from runs.models import Event, Job, Note, Run, Sample, Source, TextSummary, Trainer, Transition
-from runs.query.sorting import PLAIN
+from runs.models import Event, Job, Run, Sample, Source, TextSummary, Trainer, Transition
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_file, make_full_run, make_points, make_run, make_source, make_trainer, make_user, tabs
+from tests.runs.factories import make_file, make_full_run, make_points, make_run, make_source, make_user, tabs
 
 if TYPE_CHECKING:
-    from pytest_django import DjangoAssertNumQueries, Settings
+    from pytest_django import DjangoAssertNumQueries
 
 pytestmark = pytest.mark.django_db
 EVIL = "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>"
@@ -41,176 +40,6 @@ def text(client: Client, path: str, status: int = 200) -> str:
     assert answer.status_code == status, path
     shown = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", answer.content.decode(), flags=re.S)
     return html.unescape(re.sub(r"\s+", " ", shown))
-
-
-def names(client: Client, query: str = "") -> list[str]:
-    """The runs of the list, from above."""
-    page = client.get(f"{reverse('runs')}?{query}").content.decode()
-    return re.findall(r'<td class="c-name"><a [^>]*>([^<]*)<', page)
-
-
-# ── the list of runs ──
-
-
-def test_the_list_shows_what_is_known_of_a_run(client: Client, source: Source) -> None:
-    """CH-27, CH-28: files and points are shown apart."""
-    run = make_run(source, name="qwen-r16", dataset="alpaca", size=3 << 20, event_file_count=2, point_count=1234567)
-    make_points(run, "train/loss", [2.0, 1.0, 0.51239])
-    shown = text(client, reverse("runs"))
-    for words in ("finished", "qwen-r16 alpaca", "lora", "0.5124 train/loss", "1,234,567 2 3.0 MiB", "1 h 00 m"):
-        assert words in shown
-
-
-def test_the_footer_equals_the_sum_of_the_rows_of_the_filter(client: Client, source: Source) -> None:
-    """CH-30."""
-    for number in range(120):
-        make_run(source, name=f"a{number}", size=1000 + number)
-    make_run(source, name="other", size=10**9)
-    total = sum(1000 + number for number in range(120))
-    page = client.get(reverse("runs") + "?name=a").content.decode()
-    assert f'data-bytes="{total}"' in page
-    assert "120 runs of this filter" in page
-
-
-@pytest.mark.parametrize(("days", "css"), [(0.5, "fresh"), (3, "recent"), (8, "old")])
-def test_age_is_green_yellow_or_red(client: Client, source: Source, days: float, css: str) -> None:
-    """CH-31."""
-    make_run(source, modified=now() - timedelta(days=days))
-    assert f"age {css}" in client.get(reverse("runs")).content.decode()
-
-
-def test_the_age_thresholds_are_settings_and_stand_on_the_page(client: Client, source: Source, settings: Settings) -> None:
-    """CH-31."""
-    settings.TRAINMON_FRESH_DAYS, settings.TRAINMON_OLD_DAYS = 2, 30
-    make_run(source, modified=now() - timedelta(days=8))
-    assert "age recent" in client.get(reverse("runs")).content.decode()
-    assert "green under 2 d, yellow under 30 d" in text(client, reverse("runs"))
-
-
-def test_the_age_of_an_empty_run_is_unknown(client: Client, source: Source) -> None:
-    """CH-34."""
-    make_run(source, name="empty", started=None, modified=None, status="unknown")
-    page = client.get(reverse("runs")).content.decode()
-    assert "age unknown" in page
-    assert re.search(r'c-modified[^>]*>unknown<', page)
-
-
-def test_progress_has_a_bar_only_where_the_total_is_known(client: Client, source: Source) -> None:
-    """CH-70."""
-    make_run(source, name="known", step=45, total_steps=100)
-    assert '<rect width="45.0%"' in client.get(reverse("runs")).content.decode()
-    Run.objects.update(total_steps=None)
-    page = client.get(reverse("runs")).content.decode()
-    assert '<span class="steps">45</span>' in page
-    assert 'class="bar' not in page
-
-
-def test_a_run_that_stopped_early_wears_a_badge(client: Client, source: Source) -> None:
-    """CH-70."""
-    run = make_run(source, step=45, total_steps=100, early_stopped=True)
-    assert "early stopped" in text(client, reverse("runs"))
-    assert "early stopped" in text(client, run.get_absolute_url())
-
-
-def test_a_silent_run_is_shown_as_stalled(client: Client, source: Source) -> None:
-    """P5."""
-    run = make_run(source, status="running", stalled=True, status_reason="no step for 9 m 12 s, median step 4 s")
-    assert "stalled" in text(client, reverse("runs"))
-    assert "no step for 9 m 12 s, median step 4 s" in text(client, run.get_absolute_url())
-
-
-def test_what_is_odd_is_marked_in_the_list(client: Client, source: Source) -> None:
-    """P3, CH-34, CH-35."""
-    warnings = [{"kind": "symlink", "path": "ckpt", "detail": "points outside the root"}]
-    run = make_run(source, files_missing=True, bad_records=2, demo=True, warnings=warnings)
-    make_file(run, error="Permission denied")
-    page = client.get(reverse("runs")).content.decode()
-    for mark in ("files missing", "not read", "damaged", "demo", "warning", "symlink: ckpt: points outside the root"):
-        assert mark in page
-
-
-def test_filters_by_trainer_dataset_status_and_name(client: Client, source: Source) -> None:
-    other = make_source(make_trainer("router"))
-    run = make_run(source, name="qwen-a", dataset="alpaca", status="failed")
-    make_run(other, name="llama-b", status="running", stalled=True)
-    assert names(client, "trainer=lora") == ["qwen-a"]
-    assert names(client, f"dataset={run.dataset_id}") == ["qwen-a"]
-    assert names(client, "status=failed") == ["qwen-a"]
-    assert names(client, "status=stalled") == ["llama-b"]
-    assert names(client, "q=LLAMA") == ["llama-b"]
-
-
-@pytest.mark.parametrize(
-    "query", ["trainer=nobody", "dataset=x", "dataset=99999999999999999999", "status=odd", "sort=source__root",
-              "sort=password", "after=x", "limit=0", "q=%00", "trainer=%00", "q=" + "a" * 300],
-)
-def test_a_wrong_question_is_refused_in_words(client: Client, source: Source, query: str) -> None:
-    make_run(source, name="hidden-by-error")
-    shown = text(client, f"{reverse('runs')}?{query}", status=400)
-    assert "This list cannot be shown" in shown
-    assert "hidden-by-error" not in shown
-
-
-def test_pages_follow_one_another(client: Client, source: Source) -> None:
-    for number in range(51):
-        make_run(source, name=f"run-{number}")
-    page = client.get(reverse("runs")).content.decode()
-    assert len(names(client)) == 50
-    onwards = html.unescape(re.search(r'rel="next" href="\?([^"]+)"', page)[1])
-    assert len(names(client, onwards)) == 1
-    page = client.get(f"{reverse('runs')}?{onwards}").content.decode()
-    back = html.unescape(re.search(r'rel="prev" href="\?([^"]+)"', page)[1])
-    assert names(client, back) == names(client)
-
-
-def test_oldest_first(client: Client, source: Source) -> None:
-    """CH-29."""
-    for name, days in (("new", 1), ("old", 9), ("middle", 5)):
-        make_run(source, name=name, modified=now() - timedelta(days=days))
-    make_run(source, name="never", modified=None)
-    assert names(client, "sort=modified") == ["old", "middle", "new", "never"]
-    assert names(client, "sort=-modified") == names(client) == ["new", "middle", "old", "never"]
-
-
-@pytest.mark.parametrize("key", sorted(PLAIN))
-def test_every_column_sorts_both_ways_and_the_missing_come_last(client: Client, source: Source, key: str) -> None:
-    """CH-29."""
-    router = make_source(make_trainer("router"))
-    low = {"status": "running", "step": 1, "point_count": 1, "event_file_count": 1, "size": 1, "epoch": 1, "host": "a",
-           "gpu_type": "A100", "total_steps": 100}
-    high = {"status": "finished", "step": 9, "point_count": 9, "event_file_count": 9, "size": 9, "epoch": 9, "host": "b",
-            "gpu_type": "H100", "total_steps": 100}
-    early = now() - timedelta(days=9)
-    a = make_run(source, name="a", dataset="a", started=early, ended=early + timedelta(seconds=1), **low)
-    b = make_run(router, name="b", dataset="b", **high)
-    for run, value in ((a, 0.1), (b, 0.9)):
-        make_points(run, "loss", [value])
-    Note.objects.create(run=b, text="the better one")
-    assert names(client, f"sort={key}") == ["a", "b"]
-    assert names(client, f"sort=-{key}") == ["b", "a"]
-
-
-def test_a_heading_turns_the_order_and_keeps_the_filter(client: Client, source: Source) -> None:
-    make_run(source, name="qwen")
-    page = client.get(reverse("runs") + "?q=qwen&sort=size").content.decode()
-    assert '<th scope="col" class="c-size num" aria-sort="ascending"><a href="?q=qwen&amp;sort=-size">' in page
-
-
-def test_a_list_costs_the_same_queries_whatever_its_length(client: Client, source: Source) -> None:
-    """P20: 50 rows with sparklines in 26 queries, six of them marks of the test's own transaction."""
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
-    def queries() -> int:
-        with CaptureQueriesContext(connection) as seen:
-            client.get(reverse("runs"))
-            return len(seen.captured_queries)
-
-    make_points(make_run(source, dataset="d0"), "loss", [1.0, 2.0])
-    one = queries()
-    for number in range(60):
-        make_points(make_run(source, dataset=f"d{number % 7}"), "loss", [1.0, 2.0])
-    assert queries() <= one <= 26
 
 
 # ── the page of a run ──

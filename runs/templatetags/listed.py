@@ -1,0 +1,211 @@
+"""How the table of runs writes its cells, and the addresses of the run list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import template
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from runs.query.columns import DEFAULT, PLAIN
+from runs.templatetags.pieces import measured, named, short, status, steps
+from runs.templatetags.shown import (
+    DASH,
+    age,
+    ago,
+    count,
+    duration,
+    fresh_days,
+    number,
+    old_days,
+    percent,
+    plain,
+    size,
+)
+
+if TYPE_CHECKING:
+    from runs.models import Run
+    from runs.query import RunQuery
+    from runs.query.columns import Column
+
+register = template.Library()
+#: Kinds of columns that stand at the right of their cells, digit below digit.
+NUMBERS = {"number", "count", "size", "time", "duration", "progress", "metric", "param"}
+TEXTS = {"text", "trainer", "tags"}
+#: Characters that a cell of text shows; the title has more.
+SHOWN, TITLE = 80, 500
+
+
+@register.simple_tag
+def default_columns() -> list[Column]:
+    """The columns of a list for which nobody chose others."""
+    return [PLAIN[key] for key in DEFAULT]
+
+
+@register.filter
+def css(column: Column) -> str:
+    """The classes of a column's cells."""
+    if column.source is not None:
+        return "c-value num"
+    return f"c-{column.key} {'num' if column.kind in NUMBERS else 'c-text' if column.kind in TEXTS else ''}".rstrip()
+
+
+@register.inclusion_tag("_heading.html", takes_context=True)
+def heading(context: dict[str, Any], column: Column) -> dict[str, Any]:
+    """A column's heading; where the list answers a question, it sorts by the column."""
+    shown = {"column": column, "css": css(column), "title": column.key if column.source else ""}
+    query: RunQuery | None = context.get("query")
+    if query is None or not column.sortable:
+        return shown
+    current = query.sorted_by
+    down, mine = current.startswith("-"), current.removeprefix("-") == column.key
+    turned = column.key if down else f"-{column.key}"
+    sort = turned if mine else f"{column.first}{column.key}"
+    direction = ("descending" if down else "ascending") if mine else ""
+    return {**shown, "address": address(context["here"], query.query, sort=sort), "direction": direction}
+
+
+@register.filter
+def box(run: Run, form: str) -> SafeString:
+    """A box that chooses the run for a form."""
+    return format_html(
+        '<td class="c-pick"><input type="checkbox" name="run" value="{}" form="{}" aria-label="Choose {}"></td>',
+        run.pk, form, short(run.name, 80),
+    )  # fmt: skip
+
+
+@register.filter
+def cells(columns: Sequence[Column], run: Run) -> SafeString:
+    """What a run has in each column."""
+    return format_html_join("\n", '<td class="{}" data-label="{}">{}</td>', (
+        (css(column), short(column.label, 40), cell(column, run)) for column in columns
+    ))  # fmt: skip
+
+
+def cell(column: Column, run: Run) -> SafeString:
+    """What a run has in a column, as it is written."""
+    if piece := PIECES.get(column.key):
+        return piece(run)
+    value = column.cell(run)
+    return WRITTEN[column.kind](value) if value is not None else DASH
+
+
+def _modified(run: Run) -> SafeString:
+    return format_html('<span class="age {}">{}</span>', age(run.modified), ago(run.modified) if run.modified else "unknown")
+
+
+def _text(value: Any) -> SafeString:
+    text = plain(value)
+    if len(text) <= SHOWN:
+        return escape(text)
+    return format_html('<span title="{}">{}</span>', short(text, TITLE), short(text, SHOWN))
+
+
+def _param(value: Any) -> SafeString:
+    return number(value) if isinstance(value, float) else _text(value)
+
+
+def _tags(tags: list[str]) -> SafeString:
+    if not tags:
+        return DASH
+    links = ((address(reverse("runs"), tag=tag), tag) for tag in tags[:5])
+    return format_html_join(" ", '<a class="badge tagged" href="{}">{}</a>', links)
+
+
+def _share(value: float) -> SafeString:
+    return format_html("{} %", percent(value))
+
+
+#: Columns that show more than their value.
+PIECES: dict[str, Callable[[Run], SafeString]] = {
+    "status": status, "name": named, "step": steps, "metric": measured, "modified": _modified,
+}  # fmt: skip
+#: Each kind of column (runs/query/columns.py) and how its values are written.
+WRITTEN: dict[str, Callable[[Any], SafeString]] = {
+    "text": _text, "trainer": _text, "number": number, "count": count, "size": size, "time": ago, "duration": duration,
+    "progress": _share, "param": _param, "tags": _tags,
+}  # fmt: skip
+
+
+def address(here: str, asked: QueryDict | None = None, **changes: str | None) -> str:
+    """A list's address with parts of the question changed (None: left out), from its first page on."""
+    data = asked.copy() if asked is not None else QueryDict(mutable=True)
+    for name, value in {"after": None, "before": None, **changes}.items():
+        data.pop(name, None)
+        if value is not None:
+            data[name] = value
+    return asking(here, data.urlencode())
+
+
+def asking(here: str, question: str) -> str:
+    """The address of a question.  A saved view's own address without a question asks the view's: a page's
+    usual length asks nothing and says so."""
+    return f"{here}?{question}" if question or here == reverse("runs") else f"{here}?limit=50"
+
+
+@register.simple_tag(takes_context=True)
+def ask(context: dict[str, Any], question: str | None = None, **changes: str | None) -> str:
+    """The address of this list with another question, or with parts of its own changed."""
+    if question is not None:
+        return asking(context["here"], question)
+    return address(context["here"], context["query"].query, **changes)
+
+
+@register.simple_tag(takes_context=True)
+def kept(context: dict[str, Any], *but: str) -> SafeString:
+    """The question as hidden fields of a form, but for what the form asks itself."""
+    data: QueryDict = context["query"].query
+    pairs = ((name, value) for name in context["query"].fields if name not in {"after", "before", *but}
+             for value in data.getlist(name) if value.strip())
+    return format_html_join("", '<input type="hidden" name="{}" value="{}">', pairs)
+
+
+@register.simple_tag(takes_context=True)
+def moved(context: dict[str, Any], at: int, by: int) -> str:
+    """The address of the list with one of its columns moved to the left or to the right."""
+    keys = [column.key for column in context["columns"]]
+    keys[at], keys[at + by] = keys[at + by], keys[at]
+    data: QueryDict = context["query"].query.copy()
+    data.setlist("column", keys)
+    return address(context["here"], data)
+
+
+@register.simple_tag(takes_context=True)
+def orders(context: dict[str, Any]) -> SafeString:
+    """The orders to choose from, as options: those of the columns shown first."""
+    query: RunQuery = context["query"]
+    columns = [column for column in [*query.columns, *PLAIN.values()] if column.sortable]
+    keys = {sign + column.key: f"{column.label} {arrow}" for column in columns for sign, arrow in (("", "↑"), ("-", "↓"))}
+    if query.sorted_by not in keys:
+        keys[query.sorted_by] = query.sorted_by
+    return format_html_join("", '<option value="{}"{}>{}</option>', (
+        (key, mark_safe(" selected") if key == query.sorted_by else "", label) for key, label in keys.items()
+    ))  # fmt: skip
+
+
+@register.simple_tag(takes_context=True)
+def side(context: dict[str, Any], where: str) -> str:
+    """What lies before or after a page: newer and older runs where the list is sorted by a time."""
+    current = context["query"].sorted_by
+    if current.removeprefix("-") not in ("modified", "started"):
+        return "previous" if where == "before" else "next"
+    return "newer" if (where == "before") == current.startswith("-") else "older"
+
+
+@register.simple_tag
+def ages() -> SafeString:
+    """The colours of ages with their thresholds."""
+    fresh, old = f"{fresh_days():g} d", f"{old_days():g} d"
+    return format_html(
+        '<i class="age fresh">under {}</i><i class="age recent">under {}</i><i class="age old">older</i>', fresh, old
+    )
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
