@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.db.models import F
 from django.db.models.functions import Left
 
-from runs.views.listing import UNSHOWN
+from runs.query.rows import UNSHOWN
 
 if TYPE_CHECKING:
     from runs.models import Run
