@@ -60,6 +60,11 @@ class Cell:
     missing: bool = True
     best: bool = False
 
+    @property
+    def is_number(self) -> bool:
+        """Whether it is written like a measured number: whole ones stay as they are."""
+        return isinstance(self.value, float)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -15,7 +15,7 @@ AXES = 6
 #: Distinct words on an axis; the rarer ones share one place.
 WORDS = 24
 OTHERS = "(others)"
-#: Numbers above zero that span more than this get a logarithmic axis.
+#: Numbers above zero that span at least this much get a logarithmic axis.
 LOG_SPAN = 100
 
 
@@ -51,7 +51,7 @@ def _finite(value: float) -> float | None:
 
 def _spans_much(numbers: Sequence[float | None]) -> bool:
     known = [number for number in numbers if number is not None]
-    return bool(known) and min(known) > 0 and max(known) / LOG_SPAN > min(known)
+    return bool(known) and min(known) > 0 and max(known) / LOG_SPAN >= min(known)
 
 
 def by_name(params: Sequence[Mapping[str, Any]], missing: object) -> dict[str, list[Any]]:

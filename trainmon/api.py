@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from runs.api import annotations, description, details, listing, records, root, series, sources, trainers
+from runs.api import annotations, compare, description, details, listing, records, root, series, sources, trainers
 
 app_name = "api"
 
@@ -32,6 +32,7 @@ urlpatterns = [
     path(f"{RUN}tags/", annotations.Tags.as_view(), name="run-tags"),
     path(f"{RUN}bookmark/", annotations.OneBookmark.as_view(), name="run-bookmark"),
     path("series/", series.SeriesView.as_view(), name="series"),
+    path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),
     path("schema/", description.Description.as_view(), name="schema"),
     path("docs/", description.docs, name="docs"),

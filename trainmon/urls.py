@@ -8,6 +8,7 @@ import trainmon.celery  # noqa: F401  what the site queues goes to our broker
 from runs.views.account import account_page, change_password, create_token, revoke_token
 from runs.views.sources import source_page, sync_now
 from runs.views.trainers import trainer_page
+from runs.views.workspace import workspace
 from trainmon import views
 
 admin.autodiscover()
@@ -24,6 +25,7 @@ urlpatterns = [
     path("account/password/", change_password, name="account-password"),
     path("account/tokens/", create_token, name="account-tokens"),
     path("account/tokens/<int:pk>/revoke/", revoke_token, name="account-token-revoke"),
+    path("workspace/", workspace, name="workspace"),
     path("api/", include("trainmon.api")),
     # one door for passwords: before the admin's own login, which would be a second one
     path("admin/login/", views.admin_login, name="admin_login"),
