@@ -136,7 +136,7 @@ class Tags(ApiView):
         """Put these behind the others; one that is there already stays where it is."""
         return self._write(request, pk, annotate.add_tags, TagsOfRun.body(request)["tags"])
 
-    @extend_schema(operation_id="run_tags_remove", parameters=[TagQuery], responses=TagsOfRun)
+    @extend_schema(operation_id="run_tags_remove", parameters=[TagQuery], responses={200: TagsOfRun})
     def delete(self, request: Request, pk: int) -> Response:
         """Take these away; one that is not there is no error."""
         return self._write(request, pk, annotate.remove_tags, TagQuery.query(request)["tag"])

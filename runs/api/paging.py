@@ -41,13 +41,13 @@ class NamePageQuery(PageQuery):
     """Which page of rows that are ordered by a name."""
 
     after = serializers.CharField(  # type: ignore[assignment]
-        max_length=10_000, trim_whitespace=False, required=False, help_text="Names behind this one."
+        max_length=10_000, trim_whitespace=False, allow_blank=True, required=False, help_text="Names behind this one."
     )
     before = serializers.CharField(  # type: ignore[assignment]
-        max_length=10_000, trim_whitespace=False, required=False, help_text="Names before this one."
+        max_length=10_000, trim_whitespace=False, allow_blank=True, required=False, help_text="Names before this one."
     )
     prefix = serializers.CharField(
-        max_length=1000, trim_whitespace=False, required=False, help_text="Only names that begin so."
+        max_length=1000, trim_whitespace=False, allow_blank=True, required=False, help_text="Only names that begin so."
     )
 
 

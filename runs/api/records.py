@@ -178,7 +178,7 @@ class FileRow(serializers.Serializer):
     bad_records = serializers.IntegerField()
     lost_bytes = serializers.IntegerField()
     damages = serializers.ListField(child=serializers.JSONField(), help_text="The first 100: offset, length, kind, detail.")
-    pending = serializers.JSONField(allow_null=True, help_text="Bytes at its end that are no record so far.")
+    pending = serializers.JSONField(help_text="Bytes at its end that are no record so far.")
     error = serializers.CharField(help_text="Why it cannot be read further.")
     missing = serializers.BooleanField()
     first_wall = Number(allow_null=True)

@@ -38,8 +38,13 @@ class Strict(serializers.Serializer):
 
     @classmethod
     def query(cls, request: Request) -> dict[str, Any]:
-        """What the query string of a request says."""
-        return cls._checked(request.query_params)
+        """What the query string of a request says; only ``Choices`` are given several times."""
+        several = {name for name, field in cls().fields.items() if isinstance(field, Choices)}
+        said = {name: values if name in several else values[-1] for name, values in request.query_params.lists()}
+        twice = [name for name, values in request.query_params.lists() if len(values) > 1 and name not in several]
+        if twice:
+            raise ValidationError({name[:100]: ["This is given more than once."] for name in twice})
+        return cls._checked(said)
 
     @classmethod
     def _checked(cls, data: Any, **options: Any) -> dict[str, Any]:
@@ -66,12 +71,6 @@ class Whole(serializers.IntegerField):
 
 class Choices(serializers.ListField):
     """A parameter that may be given several times."""
-
-    def get_value(self, dictionary: Any) -> Any:
-        """All its values; none given is none."""
-        if self.field_name not in dictionary:
-            return serializers.empty
-        return dictionary.getlist(self.field_name) if hasattr(dictionary, "getlist") else dictionary[self.field_name]
 
 
 @contextmanager

@@ -134,7 +134,8 @@ def test_events_are_chosen_by_level_and_kind(run: Run, alice: User, events: list
 
 @pytest.mark.parametrize("query, field", [
     ("limit=0", "limit"), ("limit=501", "limit"), ("limit=x", "limit"), ("after=-1", "after"), ("after=1e999", "after"),
-    ("before=99999999999999999999", "before"), ("after=1&before=2", "request"), ("levle=error", "levle"), ("kind=%00", "kind.0"),
+    ("before=99999999999999999999", "before"), ("after=1&before=2", "request"), ("limit=", "limit"), ("limit=1&limit=2", "limit"),
+    ("levle=error", "levle"), ("kind=%00", "kind.0"),
 ])
 def test_a_wrong_question_is_told_by_its_parameter(run: Run, alice: User, query: str, field: str) -> None:
     answer = by_token(alice).get(f"/api/runs/{run.pk}/events/?{query}")
