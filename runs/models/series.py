@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import F
 
 
 class Tag(models.Model):
@@ -26,8 +25,9 @@ class Series(models.Model):
     the latest wall time.  The points themselves are in SeriesChunk and SeriesTail.
     """
 
-    run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="series")
-    tag = models.ForeignKey(Tag, on_delete=models.PROTECT, related_name="series")
+    # no index of their own: those below begin with them
+    run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="series", db_index=False)
+    tag = models.ForeignKey(Tag, on_delete=models.PROTECT, related_name="series", db_index=False)
     count = models.BigIntegerField(default=0)
     first_step = models.BigIntegerField(null=True)
     last_step = models.BigIntegerField(null=True)
@@ -41,7 +41,12 @@ class Series(models.Model):
         ordering = ["run", "tag__name"]
         verbose_name_plural = "series"
         constraints = [models.UniqueConstraint(fields=["run", "tag"], name="series_once_per_run")]
-        indexes = [models.Index(F("tag"), F("last").asc(nulls_last=True), name="series_by_last")]
+        # filtered and walked in order by, ties included; read forwards and backwards
+        indexes = [
+            models.Index(fields=["tag", "last", "run"], name="series_by_last"),
+            models.Index(fields=["tag", "minimum", "run"], name="series_by_minimum"),
+            models.Index(fields=["tag", "maximum", "run"], name="series_by_maximum"),
+        ]
 
     def __str__(self) -> str:
         return self.tag.name

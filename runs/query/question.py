@@ -81,7 +81,7 @@ class RunQuery(forms.Form):
     pinned = Asked(choice("1"))
     missing = Asked(choice("1"))
     demo = Asked(choice("0", "1"))
-    run = Asked(whole(1, 2**62), most=1000)
+    run = Asked(whole(1, 2**62), most=500)
     sort = Asked(order)
     column = Asked(column_of, most=20)
     limit = Asked(whole(1, LONGEST_PAGE))
@@ -95,7 +95,9 @@ class RunQuery(forms.Form):
     def clean_trainer(self) -> list[Trainer]:
         """The trainers of these slugs, of those the user may see."""
         slugs = self.cleaned_data["trainer"]
-        found = {one.slug: one for one in Trainer.objects.visible_to(self.user).filter(slug__in=slugs)} if slugs else {}
+        if not slugs:
+            return []
+        found = {one.slug: one for one in Trainer.objects.visible_to(self.user).filter(slug__in=slugs)}
         for slug in slugs:
             if slug not in found:
                 raise ValidationError(f"There is no trainer {shown(slug)} that you may see. Choose another one.")
@@ -104,8 +106,10 @@ class RunQuery(forms.Form):
     def clean_dataset(self) -> list[Dataset]:
         """The datasets of these ids, of those the user may see."""
         ids = self.cleaned_data["dataset"]
+        if not ids:
+            return []
         seen = Dataset.objects.filter(pk__in=ids, trainer__in=Trainer.objects.visible_to(self.user))
-        found = {one.pk: one for one in seen.select_related("trainer")} if ids else {}
+        found = {one.pk: one for one in seen.select_related("trainer")}
         for pk in ids:
             if pk not in found:
                 raise ValidationError(f"There is no dataset {pk} that you may see. Choose another one.")
@@ -217,14 +221,16 @@ class RunQuery(forms.Form):
 
     @property
     def _asked(self) -> dict[str, Any]:
-        return getattr(self, "cleaned_data", None) or {}
+        self.is_valid()
+        return self.cleaned_data
 
     @cached_property
     def _tags(self) -> dict[str, int]:
         """The ids of all metrics that the question names."""
         subjects = [*(one.subject for one in self._asked["metric"]), self.order.key, *(one.source for one in self.columns)]
         names = {one.tag for one in subjects if isinstance(one, Metric)}
-        return tag_ids(names | set(MAIN_TAGS) if PLAIN["metric"] in self.columns else names)
+        main = "metric" in (self.order.key, *(column.key for column in self.columns))
+        return tag_ids(names | set(MAIN_TAGS) if main else names)
 
     @cached_property
     def _found(self) -> RunQuerySet:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Count
 
 from runs.charts import MAIN_TAGS
-from runs.models import Note, Run, Series
+from runs.models import Dataset, Note, Run, Series, Source
 from runs.query.conditions import HELD, looked_up
 from runs.query.grammar import Metric, Param
 
 if TYPE_CHECKING:
     from runs.query.columns import Column
 
-#: Columns that no row of a list shows, and that may be long.
+#: Columns that no row of a list shows, and that may be long: of its source, of a run.
 OF_SOURCE = ("source__verdicts", "source__fingerprint", "source__problems", "source__last_error")
-UNSHOWN = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack", *OF_SOURCE)
+LONG = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack")
+UNSHOWN = (*LONG, *OF_SOURCE)
 
 
 def rows(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], also: Collection[str] = ()) -> list[Run]:
@@ -26,9 +27,10 @@ def rows(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int],
     ``also`` names long fields that are wanted too.  Sorting ids alone takes half the time of sorting rows.
     """
     wanted = {*also, *(["params"] if any(isinstance(column.source, Param) for column in columns) else [])}
-    shown = Run.objects.filter(pk__in=ids).order_by().select_related("source__trainer", "dataset")
-    found = {run.pk: run for run in shown.defer(*(field for field in UNSHOWN if field not in wanted))}
+    shown = Run.objects.filter(pk__in=ids).order_by().defer(*(field for field in LONG if field not in wanted))
+    found = {run.pk: run for run in shown}
     runs = [found[pk] for pk in ids if pk in found]
+    _share(runs)
     measured = _measured(ids, columns, tags)
     notes = _notes(ids) if any(column.key == "notes" for column in columns) else {}
     for run in runs:
@@ -37,6 +39,16 @@ def rows(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int],
             if isinstance(column.source, Param):
                 run.cells[column.key] = looked_up(run.params, column.source.name)
     return runs
+
+
+def _share(runs: Sequence[Run]) -> None:
+    """Rows have few sources and datasets between them: joined, each row would make its own."""
+    unshown = [name.removeprefix("source__") for name in OF_SOURCE]
+    sources = Source.objects.select_related("trainer").defer(*unshown).in_bulk({run.source_id for run in runs})
+    datasets = Dataset.objects.in_bulk({run.dataset_id for run in runs if run.dataset_id})
+    for run in runs:
+        run.source = sources[run.source_id]
+        run.dataset = datasets.get(run.dataset_id) if run.dataset_id else None
 
 
 def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int]) -> dict[int, dict[str, Any]]:

@@ -28,7 +28,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast, Coalesce, Left, Lower, NullIf
 
-from runs.charts import main_value
+from runs.charts import MAIN_TAGS
 from runs.models import Note, Series
 from runs.models.run import RunQuerySet, Status
 from runs.query.conditions import HELD, INFINITY, as_number, as_text, param
@@ -72,13 +72,20 @@ def stretches(runs: RunQuerySet, key: Metric | Param | str, tags: Mapping[str, i
         return _by_metric(runs, tags.get(key.tag), HELD[key.of])
     if isinstance(key, Param):
         return _by_param(runs, param(key.name))
+    if key == "metric":
+        return _by_main(runs, [tags[name] for name in MAIN_TAGS if name in tags])
     kind, value, never_missing = PLAIN[key]
     valued = runs.annotate(sort_value=value())
-    if never_missing:
-        return [Stretch(kind, valued)]
-    there = Q(sort_value__lte=INFINITY) if kind == "float" else Q(sort_value__isnull=False)
-    gone = Q(sort_value__isnull=True) | (Q(sort_value__gt=INFINITY) if kind == "float" else Q())
-    return [Stretch(kind, valued.filter(there)), Stretch("none", valued.filter(gone))]
+    return [Stretch(kind, valued)] if never_missing else _parted(kind, valued)
+
+
+def _parted(kind: str, valued: RunQuerySet) -> list[Stretch]:
+    missing = Q(sort_value__isnull=True)
+    if kind != "float":
+        return [Stretch(kind, valued.filter(~missing)), Stretch("none", valued.filter(missing))]
+    # PostgreSQL holds NaN for the greatest number
+    number = Q(sort_value__lte=INFINITY)
+    return [Stretch(kind, valued.filter(number)), Stretch("none", valued.filter(missing | Q(sort_value__gt=INFINITY)))]
 
 
 def _by_metric(runs: RunQuerySet, tag: int | None, held: str) -> list[Stretch]:
@@ -86,9 +93,19 @@ def _by_metric(runs: RunQuerySet, tag: int | None, held: str) -> list[Stretch]:
     valued = runs.annotate(sorting=series).annotate(sort_value=F(f"sorting__{held}"))
     numbers = Series.objects.filter(run=OuterRef("pk"), tag=tag, **{f"{held}__lte": INFINITY})
     return [
-        Stretch("float", valued.filter(**{f"sorting__{held}__lte": INFINITY})),
+        Stretch("float", valued.filter(sort_value__lte=INFINITY)),
         Stretch("none", runs.filter(~Exists(numbers))),
     ]
+
+
+def _by_main(runs: RunQuerySet, main: list[int]) -> list[Stretch]:
+    """By the last value of the first of these metrics that a run has."""
+    if len(main) < 2:
+        return _by_metric(runs, main[0] if main else None, "last")
+    for number, tag in enumerate(main):
+        runs = runs.annotate(**{f"main_{number}": FilteredRelation("series", condition=Q(series__tag=tag))})
+    values = [F(f"main_{number}__last") for number in range(len(main))]
+    return _parted("float", runs.annotate(sort_value=Coalesce(*values)))
 
 
 def _by_param(runs: RunQuerySet, value: Expression) -> list[Stretch]:
@@ -130,7 +147,7 @@ PLAIN: dict[str, tuple[str, Callable[[], Any], bool]] = {
     "step": ("int", lambda: F("step"), False),
     "progress": ("float", _progress, False),
     "epoch": ("float", lambda: F("epoch"), False),
-    "metric": ("float", main_value, False),
+    "metric": ("float", lambda: Value(None, FloatField()), False),
     "duration": ("span", lambda: Coalesce(F("ended"), F("last_event")) - F("started"), False),
     "started": ("time", lambda: F("started"), False),
     "modified": ("time", lambda: F("modified"), False),
