@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from runs.api import annotations, compare, description, details, listing, records, root, series, sources, trainers
+from runs.api import annotations, compare, description, details, exports, listing, records, root, series, sources, trainers
 
 app_name = "api"
 
@@ -17,10 +17,12 @@ urlpatterns = [
     path("sources/<int:pk>/", sources.OneSource.as_view(), name="source"),
     path("sources/<int:pk>/sync/", sources.SyncSource.as_view(), name="source-sync"),
     path("runs/", listing.Runs.as_view(), name="runs"),
+    path("runs/export/", exports.RunExport.as_view(), name="run-export"),
     path("runs/totals/", listing.RunTotals.as_view(), name="runs-totals"),
     path(RUN, details.OneRun.as_view(), name="run"),
     path(f"{RUN}status/", details.RunStatus.as_view(), name="run-status"),
     path(f"{RUN}parameters/", details.RunParameters.as_view(), name="run-parameters"),
+    path(f"{RUN}export/", exports.SeriesExport.as_view(), name="series-export"),
     path(f"{RUN}metrics/", records.RunMetrics.as_view(), name="run-metrics"),
     path(f"{RUN}events/", records.RunEvents.as_view(), name="run-events"),
     path(f"{RUN}transitions/", records.RunTransitions.as_view(), name="run-transitions"),

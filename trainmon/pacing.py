@@ -1,0 +1,71 @@
+"""No answer is made faster than its reader takes it.
+
+ASGI's ``send`` is meant to wait for a slow reader.  daphne's does not: it keeps what the
+socket does not take, so that a download of gigabytes would lie in memory.  Twisted, below
+it, tells a producer when to pause; here ``send`` listens to that.  Other servers wait by
+themselves and are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Application = Callable[..., Awaitable[None]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Pace:
+    """A push producer in Twisted's sense: told to pause while the socket's buffer is full."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def pauseProducing(self) -> None:
+        """The buffer is full."""
+        self.open.clear()
+
+    def resumeProducing(self) -> None:
+        """It has been sent."""
+        self.open.set()
+
+    #: The reader is gone: whatever is still sent is dropped by daphne.
+    stopProducing = resumeProducing
+
+
+class Paced:
+    """An ASGI application whose streams wait for their readers."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
+        """Run the application; a stream under daphne gets a ``send`` that waits."""
+        await self.application(scope, receive, waiting(send) if scope["type"] == "http" else send)
+
+
+def waiting(send: Send) -> Send:
+    """The same ``send``, waiting where daphne's request can tell a producer to pause."""
+    request: Any = next(iter(getattr(send, "args", ())), None)
+    if not hasattr(request, "registerProducer"):
+        return send
+    pace = Pace()
+    registered = False
+
+    async def paced(message: Message) -> None:
+        nonlocal registered
+        streams = message["type"] == "http.response.body" and message.get("more_body", False)
+        if streams and not registered and request.channel is not None:
+            request.registerProducer(pace, True)
+            registered = True
+        elif not streams and registered:
+            request.unregisterProducer()
+            registered = False
+            pace.open.set()
+        await send(message)
+        await pace.open.wait()
+
+    return paced
