@@ -5,6 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +24,10 @@ from hypothesis.extra import numpy as arrays
 
 from runs import chunks, decimals, unsampled
 from runs.exports import cell
-from runs.models import LogFile, Run, Series, SeriesChunk, SeriesTail, Trainer
+from runs.models import ApiToken, LogFile, Run, Series, SeriesChunk, SeriesTail, Trainer
 from tests.runs.api.conftest import by_token, fresh_buckets, problem  # noqa: F401
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_file, make_points, make_run, make_source
+from tests.runs.factories import make_file, make_points, make_run, make_source, make_trainer, make_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:StreamingHttpResponse:Warning")]
 
@@ -98,7 +103,8 @@ def read_back(kind: str, data: bytes) -> list[tuple[Any, ...]]:
         blocks = json.loads(data) if kind == "json" else [json.loads(line) for line in data.splitlines()]
         for block in blocks:
             values = [float(v) if isinstance(v, str) else v for v in block["value"]]
-            found += bits(block["tag"], block["file"], block["part"], block["step"], block["wall"], np.array(values, block["type"]))
+            exact = np.array(values, block["type"])
+            found += bits(block["tag"], block["file"], block["part"], block["step"], block["wall"], exact)
     else:
         for row in pq.read_table(io.BytesIO(data)).to_pylist():
             exact = np.frombuffer(row["bits"], row["type"]) if "bits" in row else np.array([row["value"]], row["type"])
@@ -250,3 +256,23 @@ def test_any_float32_reads_back_as_itself(column: np.ndarray) -> None:
 @given(arrays.arrays(np.float64, st.integers(1, 50), elements=st.floats(allow_nan=False)))
 def test_any_float64_reads_back_as_itself(column: np.ndarray) -> None:
     assert np.array([float(word) for word in decimals.texts(column)]).tobytes() == column.tobytes()
+
+
+# the whole
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_script_of_the_manual_takes_everything_out(live_server: Any, tmp_path: Path) -> None:
+    """P21."""
+    text = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text()
+    script = re.findall(r"^```python\n(.*?)^```$", text.partition("## Take everything out")[2], re.DOTALL | re.MULTILINE)[0]
+    run = make_run(make_source(make_trainer("open")), name="first", params={"lr": 0.1})
+    make_points(run, "loss", ODD["f4"])
+    secret = ApiToken.issue(make_user("otto"), "out")[1]
+    env = {**os.environ, "TRAINMON_URL": live_server.url, "TRAINMON_TOKEN": secret, "OUT": str(tmp_path)}
+    for _ in range(2):  # the second time there is nothing left to do
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert pq.read_table(tmp_path / f"{run.pk}/points.parquet")["value"].to_numpy().tobytes() == ODD["f4"].tobytes()
+    assert json.loads((tmp_path / f"{run.pk}/run.json").read_text())["name"] == "first"
+    assert "lr" in (tmp_path / f"{run.pk}/parameters.json").read_text()
