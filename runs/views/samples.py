@@ -86,7 +86,11 @@ def run_sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
         said = disk.ask(lambda: read(found, int(number)))
     except disk.Silent as error:
         return _guarded(HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "10"}))
-    return _placeholder(said) if isinstance(said, Gone) else _guarded(_served(found, said), tag)
+    if isinstance(said, Gone):
+        return _placeholder(said.why, 410)
+    if not said.media_type and request.headers.get("Sec-Fetch-Dest") == "image":
+        return _placeholder("it is no PNG, JPEG, GIF or WebP", 200)
+    return _guarded(_served(found, said), tag)
 
 
 def _current(run: Run) -> tuple[QuerySet[Any], QuerySet[Any]]:
@@ -141,15 +145,16 @@ def _served(sample: Sample, found: Media) -> HttpResponse:
     return answer
 
 
-def _placeholder(gone: Gone) -> HttpResponse:
+def _placeholder(why: str, status: int) -> HttpResponse:
     """A picture of our own that says why there is no other: browsers draw it in the image's place."""
-    picture = render_to_string("sample_gone.svg", {"why": gone.why})
-    return _guarded(HttpResponse(picture, status=410, content_type="image/svg+xml"))
+    picture = render_to_string("sample_gone.svg", {"why": why})
+    return _guarded(HttpResponse(picture, status=status, content_type="image/svg+xml"))
 
 
 def _guarded(answer: HttpResponse, etag: str = "") -> HttpResponse:
     answer["Content-Security-Policy"] = LOCKED
     answer["Cross-Origin-Resource-Policy"] = "same-origin"
+    answer["Vary"] = "Cookie, Sec-Fetch-Dest"
     answer["Cache-Control"] = "private, no-cache" if etag else "private, no-store"
     if etag:
         answer["ETag"] = etag

@@ -1,5 +1,8 @@
 // The page of a run: searching its parameters, copying them, looking at images.
 
+// On a narrow screen the row of tabs scrolls: to the one that is open.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // A search field that hides the rows that do not hold what is typed.
 for (const field of document.querySelectorAll("[data-filter]")) {
   const rows = [...document.querySelectorAll(field.dataset.filter)];
@@ -37,7 +40,7 @@ async function show(place, number) {
   within = number < 0 ? total - 1 : number;
   const [picture, caption] = [light.querySelector("img"), light.querySelector("figcaption")];
   const alt = images[shown].querySelector("img").alt;
-  picture.src = within ? `${url}?n=${within}` : url;
+  picture.src = light.querySelector("a").href = within ? `${url}?n=${within}` : url;
   picture.alt = alt;
   caption.textContent = total > 1 ? `${alt}, image ${within + 1} of ${total}` : alt;
   if (!light.open) light.showModal();

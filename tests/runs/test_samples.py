@@ -110,6 +110,9 @@ def test_what_only_claims_to_be_an_image_is_a_download(client: Client, tmp_path:
     assert answer["Content-Disposition"].startswith("attachment; filename=")
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in answer["Content-Security-Policy"]
+    drawn = client.get(url(), headers={"Sec-Fetch-Dest": "image"})
+    assert (drawn.status_code, drawn["Content-Type"]) == (200, "image/svg+xml")
+    assert b"it is no PNG" in drawn.content and b"alert" not in drawn.content
 
 
 def test_a_browser_that_has_it_is_told_so_without_the_disk(client: Client, tmp_path: Path):

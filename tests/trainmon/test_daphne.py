@@ -1,0 +1,78 @@
+"""P20: a client that does not read costs no memory, and is cut off in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.trainmon.streams import PIECE, PIECES
+
+RUN = "import trainmon.daphne as d; d.PATIENCE = {patience}; d.CommandLine.entrypoint()"
+
+
+@pytest.fixture
+def patience() -> float:
+    return 60
+
+
+@pytest.fixture
+def port(patience: float) -> Iterator[int]:
+    """A server with the streaming application, and where it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = ["--fd", str(listener.fileno()), "--application-close-timeout", "1", "tests.trainmon.streams:application"]
+        command = [sys.executable, "-c", RUN.format(patience=patience), *words]
+        with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE) as process:
+            yield listener.getsockname()[1]
+            process.terminate()
+            process.communicate()
+
+
+def said(port: int, path: str) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return int(answer.read())
+
+
+def asking(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert re.match(rb"HTTP/1.[01] 200", client.recv(100))
+    return client
+
+
+def test_what_is_not_read_is_not_sent(port: int):
+    with asking(port) as client:
+        time.sleep(1)
+        assert said(port, "/sent") < 20
+        total = 0
+        while data := client.recv(1 << 20):
+            total += len(data)
+        assert total > len(PIECE) * PIECES - 100
+    assert said(port, "/sent") == PIECES
+
+
+def test_who_hangs_up_ends_the_stream(port: int):
+    asking(port).close()
+    deadline = time.monotonic() + 10
+    while said(port, "/open") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert said(port, "/open") == 0
+
+
+@pytest.mark.parametrize("patience", [0.5])
+def test_who_never_reads_is_cut_off(port: int):
+    with asking(port) as client:
+        time.sleep(2)
+        assert said(port, "/open") == 0
+        total = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(1 << 20):
+                total += len(data)
+        assert total < len(PIECE) * PIECES / 2
