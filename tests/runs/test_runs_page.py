@@ -203,7 +203,7 @@ def test_a_heading_turns_the_order_and_keeps_the_filter(client: Client, source: 
 
 
 def test_a_list_costs_the_same_queries_whatever_its_length(client: Client, source: Source) -> None:
-    """P20: 50 rows with sparklines in 28 queries, three of them marks of the test's own transaction."""
+    """P20: 50 rows with sparklines in 30 queries, three of them marks of the test's own transaction."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -216,7 +216,7 @@ def test_a_list_costs_the_same_queries_whatever_its_length(client: Client, sourc
     one = queries()
     for number in range(60):
         make_points(make_run(source, dataset=f"d{number % 7}"), "loss", [1.0, 2.0])
-    assert queries() <= one <= 28
+    assert queries() <= one <= 30
 
 
 # ── the question ──
