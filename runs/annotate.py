@@ -37,7 +37,7 @@ NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}
 def rename(request: HttpRequest, run: Run, name: str) -> None:
     """Give a run another name; a sync keeps it (runs/register.py)."""
     _require(request, "change_run")
-    name = _line(name, "A name", NAME_LENGTH)
+    name = checked_name(name)
     with _held(run) as held:
         if name != held.name:
             audit.record(request, "rename", held, old=held.name, new=name)
@@ -47,7 +47,7 @@ def rename(request: HttpRequest, run: Run, name: str) -> None:
 def set_tags(request: HttpRequest, run: Run, tags: Iterable[str]) -> None:
     """Make these the tags of a run, in this order."""
     _require(request, "change_run")
-    wanted = _tags(tags)
+    wanted = checked_tags(tags)
     with _held(run) as held:
         _retag(request, run, held, wanted)
 
@@ -55,7 +55,7 @@ def set_tags(request: HttpRequest, run: Run, tags: Iterable[str]) -> None:
 def add_tags(request: HttpRequest, run: Run, tags: Iterable[str]) -> None:
     """Put these tags behind those that a run has."""
     _require(request, "change_run")
-    more = _tags(tags)
+    more = checked_tags(tags)
     with _held(run) as held:
         _retag(request, run, held, list(dict.fromkeys([*held.tags, *more])))
 
@@ -182,9 +182,14 @@ def _retag(request: HttpRequest, run: Run, held: Run, tags: list[str]) -> None:
         _write(run, held, tags=tags)
 
 
-def _tags(tags: Iterable[str]) -> list[str]:
+def checked_tags(tags: Iterable[str]) -> list[str]:
     """Each tag once, in the order given, checked and redacted."""
     return list(dict.fromkeys(_line(tag, "A tag", TAG_LENGTH) for tag in tags))
+
+
+def checked_name(name: str) -> str:
+    """A name as it is kept, or ValidationError."""
+    return _line(name, "A name", NAME_LENGTH)
 
 
 def _line(said: str, what: str, longest: int) -> str:

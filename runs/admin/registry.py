@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db.models import F
+from django.core.exceptions import ValidationError
 from django.urls import reverse
 from django.utils.html import format_html
 
+from runs import annotate
 from runs.admin.visible import NEWEST, FactsAdmin, VisibleAdmin, preformatted
 from runs.models import Job, LogFile, Run
 from runs.query.rows import OF_SOURCE
 from runs.templatetags.shown import ago, shown_status, size, warning_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.http import HttpRequest
 
 #: What a list needs of no row, and what may be long.
@@ -41,14 +46,41 @@ class TrainerFilter(admin.SimpleListFilter):
         return queryset.filter(**{f"{self.through}__slug": self.value()}) if self.value() else queryset
 
 
+#: Runs that one action changes at most: each is changed by itself, with a line in the audit trail.
+AT_ONCE = 1000
+
+
+class RunForm(forms.ModelForm):
+    """What people say of a run, checked as on its page."""
+
+    def clean_name(self) -> str:
+        """A line of text."""
+        return annotate.checked_name(self.cleaned_data["name"])
+
+    def clean_tags(self) -> list[str]:
+        """Each a line of text."""
+        return annotate.checked_tags(self.cleaned_data["tags"])
+
+
+class TagAction(ActionForm):
+    """An action, and the tag that it is about."""
+
+    tag = forms.CharField(max_length=100, required=False, label="Tag:")
+
+
 @admin.register(Run)
 class RunAdmin(VisibleAdmin):
     """Runs: what a log says is read-only; name, tags and pin are people's."""
 
+    form = RunForm
+    action_form = TagAction
+    actions = ("pin", "unpin", "add_tag", "remove_tag")
+    worded_through = "pk"
+    search_help_text = "Words of the name, dataset, tags, notes, parameters or errors; or the exact name."
     list_display = ("name", "shown", "trainer", "dataset", "step", "points", "bytes", "modified_ago", "pinned")
     list_filter = ("status", "stalled", "lifecycle_stage", "files_missing", "pinned", "demo", TrainerFilter)
     list_select_related = ("source__trainer", "dataset")
-    search_fields = ("name", "dataset__name", "host")
+    search_fields = ("=name",)
     ordering = NEWEST
     editable = ("name", "tags", "pinned")
 
@@ -84,10 +116,51 @@ class RunAdmin(VisibleAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write only what people say, and raise the version so that open pages learn of it."""
-        said = {name: form.cleaned_data[name] for name in self.editable if name in form.changed_data}
-        if said:
-            Run.objects.filter(pk=obj.pk).update(**said, version=F("version") + 1)
+        """Write only what people say, by the door that the page and the API use."""
+        said = form.cleaned_data
+        if "name" in form.changed_data:
+            annotate.rename(request, obj, said["name"])
+        if "tags" in form.changed_data:
+            annotate.set_tags(request, obj, said["tags"])
+        if "pinned" in form.changed_data:
+            annotate.pin(request, obj, said["pinned"])
+
+    @admin.action(description="Pin", permissions=["change"])
+    def pin(self, request: HttpRequest, queryset: Any) -> None:
+        """Pin them for everybody."""
+        self._each(request, queryset, "Pinned", lambda run: annotate.pin(request, run, True))
+
+    @admin.action(description="Unpin", permissions=["change"])
+    def unpin(self, request: HttpRequest, queryset: Any) -> None:
+        """Take the pin away."""
+        self._each(request, queryset, "Unpinned", lambda run: annotate.pin(request, run, False))
+
+    @admin.action(description="Add the tag", permissions=["change"])
+    def add_tag(self, request: HttpRequest, queryset: Any) -> None:
+        """Tag them with what was written beside the action."""
+        tag = request.POST.get("tag", "")
+        self._each(request, queryset, f"Tagged {tag}:", lambda run: annotate.add_tags(request, run, [tag]))
+
+    @admin.action(description="Remove the tag", permissions=["change"])
+    def remove_tag(self, request: HttpRequest, queryset: Any) -> None:
+        """Take away the tag that was written beside the action."""
+        tag = request.POST.get("tag", "").strip()
+        self._each(request, queryset, f"Took away {tag}:", lambda run: annotate.remove_tags(request, run, [tag]))
+
+    def _each(self, request: HttpRequest, queryset: Any, done: str, act: Callable[[Run], None]) -> None:
+        """Do it to each run chosen, of those that the user may see; what is wrong is said once."""
+        ids = list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])
+        if len(ids) > AT_ONCE:
+            self.message_user(request, f"At most {AT_ONCE:,} runs at once: choose fewer.", messages.ERROR)
+            return
+        runs = Run.objects.visible_to(request.user).filter(pk__in=ids).only("pk", "name", "tags", "pinned", "version")
+        try:
+            for run in runs:
+                act(run)
+        except ValidationError as wrong:
+            self.message_user(request, " ".join(wrong.messages), messages.ERROR)
+        else:
+            self.message_user(request, f"{done} {len(ids)} run{'s' * (len(ids) != 1)}.")
 
     @admin.display(description="status", ordering="status")
     def shown(self, run: Run) -> str:
@@ -142,7 +215,9 @@ class JobAdmin(FactsAdmin):
     list_display = ("external_id", "status", "word", "stage", "run_link", "step", "started", "last_event")
     list_filter = ("status", TrainerFilter)
     list_select_related = ("run",)
-    search_fields = ("external_id", "run__name", "error_type")
+    worded_through = "run"
+    search_fields = ("=external_id", "=error_type")
+    search_help_text = "Words of the run; or the exact id or type of error."
     ordering = NEWEST
 
     @admin.display(description="run", ordering="run__name")
@@ -161,8 +236,9 @@ class LogFileAdmin(FactsAdmin):
     )
     list_filter = ("kind", "missing", TrainerFilter)
     list_select_related = ("run",)
-    search_fields = ("run__name",)
-    search_help_text = "The run's name."
+    worded_through = "run"
+    search_fields = ("=run__name",)
+    search_help_text = "Words of the run: name, dataset, tags, notes, parameters, errors."
     ordering = ("-id",)
     fields = (
         "path_text", "run_link", "source", "prefix", "kind", "size", "offset", "unread", "generation", "reading",

@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from runs.models import Job, Run, Source, Trainer
+from runs.admin import visible
+from runs.models import ApiToken, AuditEntry, Bookmark, Dataset, Job, Note, Run, SavedView, Source, Trainer
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_file, make_run, make_source, make_trainer
+from tests.runs.factories import make_file, make_run, make_source, make_trainer, make_user
 from trainmon.celery import app
 
 if TYPE_CHECKING:
@@ -159,3 +160,136 @@ def test_a_list_costs_the_same_queries_whatever_its_length(
         Job.objects.create(source=run.source, run=run, external_id=f"job-{number}")
     with django_assert_num_queries(queries):
         client.get(reverse(f"admin:runs_{model}_changelist"))
+
+
+# what people do to many runs at once
+
+
+def act_on_runs(client: Client, name: str, *runs: Run, tag: str = "") -> str:
+    form = {"action": name, "_selected_action": [run.pk for run in runs], "tag": tag}
+    return client.post(reverse("admin:runs_run_changelist"), form, follow=True).content.decode()
+
+
+def test_runs_are_pinned_and_tagged_together_with_a_trail(client: Client, source: Source) -> None:
+    runs = [make_run(source, name=f"r{number}") for number in range(3)]
+    assert "Pinned 3 runs." in act_on_runs(client, "pin", *runs)
+    assert "Tagged paper: 2 runs." in act_on_runs(client, "add_tag", *runs[:2], tag="paper")
+    assert "Took away paper: 1 run." in act_on_runs(client, "remove_tag", runs[0], tag="paper")
+    act_on_runs(client, "unpin", runs[2])
+    kept = [(run.pinned, run.tags) for run in Run.objects.order_by("pk")]
+    assert kept == [(True, []), (True, ["paper"]), (False, [])]
+    assert AuditEntry.objects.filter(who="bob", action="pin").count() == 3
+
+
+def test_a_tag_that_is_none_is_refused_in_words(client: Client, run: Run) -> None:
+    assert "A tag has 1 to 100 characters" in act_on_runs(client, "add_tag", run, tag="")
+    assert Run.objects.get().tags == []
+
+
+def test_no_action_reaches_a_run_of_others(client: Client, run: Run) -> None:
+    hidden = make_run(make_source(make_trainer("router", "team-router")))
+    act_on_runs(client, "pin", hidden)
+    act_on_runs(client, "add_tag", hidden, tag="mine")
+    assert not Run.objects.filter(pinned=True).exists()
+    assert Run.objects.get(pk=hidden.pk).tags == []
+
+
+def test_who_may_only_look_gets_no_actions(run: Run) -> None:
+    watcher = make_user("walter", "viewer", "team-lora", is_staff=True)
+    User.objects.filter(pk=watcher.pk).update(is_staff=True)
+    client = signed_in(watcher)
+    assert "add_tag" not in client.get(reverse("admin:runs_run_changelist")).content.decode()
+    act_on_runs(client, "pin", run)
+    assert not Run.objects.get().pinned
+
+
+def test_a_name_is_checked_and_redacted_as_on_the_page(client: Client, run: Run) -> None:
+    change = reverse("admin:runs_run_change", args=[run.pk])
+    answer = client.post(change, {"name": "two\x1blines", "tags": ""})
+    assert "cannot hold the control character" in answer.content.decode()
+    client.post(change, {"name": "try hf_abcdefghijklmnopqrstuvwxyzABCDEFGH", "tags": "a,b", "pinned": "on"})
+    run.refresh_from_db()
+    assert "abcdefgh" not in run.name
+    assert (run.tags, run.pinned) == (["a", "b"], True)
+    assert set(AuditEntry.objects.values_list("action", flat=True)) == {"rename", "set tags", "pin"}
+
+
+# searching and counting
+
+
+def test_runs_are_found_by_their_words(client: Client, run: Run) -> None:
+    make_run(run.source, name="other")
+    Note.objects.create(run=run, text="learning rate too high")
+    for model in ("run", "job", "logfile", "note"):
+        listed = reverse(f"admin:runs_{model}_changelist")
+        assert run.name in client.get(f"{listed}?q=rate+qw").content.decode(), model
+        assert run.name not in client.get(f"{listed}?q=nothing").content.decode(), model
+        assert client.get(f"{listed}?q=%00--").status_code == 200
+
+
+def test_a_long_list_is_not_counted_to_its_end(
+    client: Client, source: Source, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    monkeypatch.setattr(visible, "COUNTED", 100)
+    for number in range(120):
+        make_run(source, name=f"r{number}")
+    page = client.get(reverse("admin:runs_run_changelist")).content.decode()
+    assert "more than 100 runs" in page
+    assert client.get(f"{reverse('admin:runs_run_changelist')}?p=2").status_code == 200
+
+
+# what people keep
+
+
+def test_an_admin_sees_and_revokes_the_tokens_of_all_but_no_secret(ada: User, bob: User) -> None:
+    token, secret = ApiToken.issue(bob, "of-bob")
+    client, change = signed_in(ada), reverse("admin:runs_apitoken_change", args=[token.pk])
+    for address in (reverse("admin:runs_apitoken_changelist"), change):
+        page = client.get(address).content.decode()
+        assert "of-bob" in page and secret not in page and token.digest not in page
+    assert client.post(change, {"name": "mine"}).status_code == 403
+    client.post(reverse("admin:runs_apitoken_changelist"),
+                {"action": "delete_selected", "_selected_action": [token.pk], "post": "yes"})
+    assert not ApiToken.objects.exists()
+    entry = AuditEntry.objects.get(action="revoke token")
+    assert (entry.who, entry.details["owner"]) == ("ada", "bob")
+
+
+@pytest.mark.parametrize("model", ["apitoken", "auditentry", "savedview", "bookmark"])
+def test_operators_do_not_look_at_what_others_keep(client: Client, model: str) -> None:
+    assert client.get(reverse(f"admin:runs_{model}_changelist")).status_code == 403
+
+
+def test_the_audit_trail_is_read_and_filtered_but_never_changed(ada: User, client: Client, run: Run) -> None:
+    """P14."""
+    act_on_runs(client, "pin", run)
+    entry, reader = AuditEntry.objects.get(), signed_in(ada)
+    listed = reverse("admin:runs_auditentry_changelist")
+    assert run.name in reader.get(f"{listed}?action=pin&by=bob&q=qwen").content.decode()
+    assert run.get_absolute_url() not in reader.get(f"{listed}?by=nobody").content.decode()
+    change = reverse("admin:runs_auditentry_change", args=[entry.pk])
+    assert reader.get(change).status_code == 200
+    assert reader.post(change, {"who": "eve"}).status_code == 403
+    assert reader.post(reverse("admin:runs_auditentry_delete", args=[entry.pk]), {"post": "yes"}).status_code == 403
+    assert reader.get(reverse("admin:runs_auditentry_add")).status_code == 403
+
+
+def test_an_admin_deletes_the_view_of_somebody_who_left(ada: User, bob: User) -> None:
+    view = SavedView.objects.create(owner=bob, name="old", query="q=a")
+    signed_in(ada).post(reverse("admin:runs_savedview_delete", args=[view.pk]), {"post": "yes"})
+    assert not SavedView.objects.exists()
+    assert AuditEntry.objects.get().details == {"owner": "bob", "query": "q=a"}
+
+
+def test_notes_bookmarks_and_datasets_are_listed_by_who_may_see_them(
+    client: Client, ada: User, alice: User, run: Run
+) -> None:
+    hidden = make_run(make_source(make_trainer("router", "team-router")), name="hidden-run", dataset="hidden-data")
+    for one in (run, hidden):
+        Note.objects.create(run=one, text=f"about {one.name}", author=alice)
+        Bookmark.objects.create(run=one, owner=alice)
+    for model in ("note", "dataset"):
+        page = client.get(reverse(f"admin:runs_{model}_changelist")).content.decode()
+        assert "hidden-" not in page and ("qwen-r16" in page or "alpaca" in page)
+    assert "hidden-run" in signed_in(ada).get(reverse("admin:runs_bookmark_changelist")).content.decode()
+    assert Dataset.objects.count() == 2

@@ -112,6 +112,6 @@ def test_an_operator_names_and_pins_runs_a_viewer_does_not(alice: User, bob: Use
     assert run.name == "before"
     signed_in(bob).post(change, form)
     run.refresh_from_db()
-    assert (run.name, run.tags, run.pinned, run.version) == ("after", ["a", "b"], True, 1)
+    assert (run.name, run.tags, run.pinned, run.version) == ("after", ["a", "b"], True, 3)
 
 
