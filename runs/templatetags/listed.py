@@ -105,10 +105,6 @@ def _text(value: Any) -> SafeString:
     return format_html('<span title="{}">{}</span>', short(text, TITLE), short(text, SHOWN))
 
 
-def _param(value: Any) -> SafeString:
-    return number(value) if isinstance(value, float) else _text(value)
-
-
 def _tags(tags: list[str]) -> SafeString:
     if not tags:
         return DASH
@@ -127,7 +123,7 @@ PIECES: dict[str, Callable[[Run], SafeString]] = {
 #: Each kind of column (runs/query/columns.py) and how its values are written.
 WRITTEN: dict[str, Callable[[Any], SafeString]] = {
     "text": _text, "trainer": _text, "number": number, "count": count, "size": size, "time": ago, "duration": duration,
-    "progress": _share, "param": _param, "tags": _tags,
+    "progress": _share, "param": _text, "tags": _tags,
 }  # fmt: skip
 
 

@@ -94,7 +94,7 @@ document.addEventListener("keydown", (event) => {
 
 // ── menus: one open at a time, closed by Escape and by a click elsewhere ──
 
-const menus = () => document.querySelectorAll("details.menu[open]");
+const menus = () => document.querySelectorAll("details.drop[open]");
 document.addEventListener("click", (event) => {
   for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
 });
