@@ -10,10 +10,25 @@ const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 
 export const AXES = {
   step: { incrs: WHOLE, values: (u, at) => at.map((step) => (Number.isInteger(step) ? short(step) : "")),
     read: (x) => `step ${Math.round(x).toLocaleString("en-US")}` },
-  wall: { time: true, read: (x) => `${new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC` },
+  wall: { time: true, values: clocks, read: (x) => `${new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC` },
   relative: { incrs: SECONDS, values: (u, at) => at.map(spoken), read: (x) => spoken(Math.round(x)) },
   number: { values: (u, at) => alike(at), read: (x) => `${x.toPrecision(4)}` },
 };
+
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
+// UTC: 14:05, with seconds where they tell neighbours apart; the day at midnight.
+function clocks(u, at) {
+  const apart = at.length > 1 ? at[1] - at[0] : 86400;
+  return at.map((second) => {
+    const date = new Date(second * 1000);
+    if (Number.isNaN(date.getTime())) return "";
+    const [day, clock] = date.toISOString().split("T");
+    if (apart >= 86400 * 300) return day.slice(0, -6);
+    if (apart >= 86400 || clock.startsWith("00:00:00")) return `${MONTHS[date.getUTCMonth()]} ${date.getUTCDate()}`;
+    return clock.slice(0, apart < 1 ? 12 : apart < 60 ? 8 : 5);
+  });
+}
 
 function spoken(seconds) {
   if (seconds === 0) return "0";

@@ -23,7 +23,7 @@ import { AXES, alike, logarithmic } from "./axes.js";
 import { extent, nearest, padded, percentiles, widened, within } from "./bounds.js";
 import { cssColour } from "./colours.js";
 import { number } from "./numbers.js";
-import { smoothed } from "./smoothing.js";
+import { means, smoothed } from "./smoothing.js";
 import { css, drawMarks, fillBand, stroke } from "./strokes.js";
 
 const DEFAULTS = { axis: "step", xTitle: "", smoothing: 0, log: false, outliers: true, segments: true, range: null, title: "" };
@@ -106,7 +106,7 @@ export class Chart {
     const { range, smoothing, segments } = this.options;
     this.shown = this.lines.filter((line) => segments || !line.old);
     this.xs = range || widened(extent(this.shown.map((line) => line.x)), 0);
-    this.smooth = this.shown.map((line) => (smoothing && !line.old ? smoothed(line.x, line.mean || line.y, smoothing, ...this.xs) : null));
+    this.smooth = this.shown.map((line) => (line.old ? null : drawnOver(line, smoothing, this.xs)));
     this.ys = this.#values();
     const data = [this.xs, this.ys];
     if (this.plot) this.plot.setData(data);
@@ -190,11 +190,11 @@ export class Chart {
     this.shown.forEach((line, at) => {
       ctx.strokeStyle = ctx.fillStyle = cssColour(line.look);
       if (line.low && line.high) fillBand(u, line);
-      stroke(u, line, line.y, line.old ? 0.35 : this.smooth[at] ? 0.28 : 1);
+      stroke(u, line, line.y, line.old ? 0.3 : this.smooth[at] ? 0.35 : 1);
     });
     this.shown.forEach((line, at) => {
       ctx.strokeStyle = ctx.fillStyle = cssColour(line.look);
-      if (this.smooth[at]) stroke(u, line, this.smooth[at], 1);
+      if (this.smooth[at]) stroke(u, this.smooth[at], this.smooth[at].y, 1);
     });
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
@@ -243,7 +243,7 @@ export class Chart {
     const reach = (this.xs[1] - this.xs[0]) * 0.02;
     const values = this.shown.map((line, at) => ({ line, at: nearest(line.x, x), smooth: this.smooth[at] }))
       .filter(({ line, at }) => !line.old && at >= 0 && (line.x[0] <= x + reach && line.x[line.x.length - 1] >= x - reach))
-      .map(({ line, at, smooth }) => ({ line, x: line.x[at], value: line.y[at], smooth: smooth ? smooth[at] : null }));
+      .map(({ line, at, smooth }) => ({ line, x: line.x[at], value: line.y[at], smooth: smooth ? smooth.y[nearest(smooth.x, x)] : null }));
     const text = AXES[this.options.axis].read(values.length === 1 ? values[0].x : x);
     this.options.onReading?.({ x, text, values });
     this.tip.hidden = !(this.hovered || this.element.matches(":focus-visible")) || !values.length;
@@ -291,6 +291,13 @@ export class Chart {
     else return;
     event.preventDefault();
   }
+}
+
+// What is drawn strong over the raw line: its smoothed course, of a thinned one at least the means of its buckets.
+function drawnOver(line, smoothing, xs) {
+  const raw = line.mean ? means(line) : { x: line.x, y: line.y, breaks: line.breaks };
+  if (!smoothing) return line.mean ? { ...raw, look: line.look } : null;
+  return { ...raw, y: smoothed(raw.x, raw.y, smoothing, ...xs), look: line.look };
 }
 
 function wide(u, text) {
