@@ -150,7 +150,8 @@ export class Chart {
       cursor: {
         y: false, points: { show: false },
         drag: { x: true, y: false, setScale: false },
-        sync: { key: SYNC, setSeries: false, scales: ["x", null] },
+        // the cursor is shared, a drag is not
+        sync: { key: SYNC, setSeries: false, scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
         bind: { dblclick: () => () => this.#zoom(null) },
       },
       hooks: {

@@ -132,15 +132,23 @@ async function loadSome(batch, range) {
     const found = new Map(series.map((one) => [one.tag, one]));
     for (const card of waiting) fill(card, found.get(card.dataset.tag));
   } catch (error) {
-    if (error.name !== "AbortError") for (const card of waiting) failed(card, error, () => load([card], range));
+    if (error.name !== "AbortError") for (const card of waiting) failed(card, error);
   }
 }
 
-function failed(card, error, again) {
+function failed(card, error) {
   if (!drawn.has(card)) return;
   card.querySelector(".area").classList.remove("loading");
   card.classList.add("stale");
   tell(card, error.status ? error.message : "The points could not be loaded.", again);
+}
+
+// One that is tried again takes all with it that failed.
+function again() {
+  const stale = [...drawn.keys()].filter((card) => card.classList.contains("stale"));
+  const zoomed = stale.filter((card) => drawn.get(card).chart.options.range);
+  load(stale.filter((card) => !zoomed.includes(card)));
+  for (const card of zoomed) load([card], drawn.get(card).chart.options.range);
 }
 
 function zoom(card, range) {
