@@ -24,4 +24,4 @@ USER 10001
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "trainmon.daphne", "-b", "0.0.0.0", "-p", "8000", "trainmon.asgi:application"]
+CMD ["daphne", "-b", "0.0.0.0", "-p", "8000", "trainmon.asgi:application"]

@@ -2,8 +2,9 @@
 
 ASGI's ``send`` is meant to wait for a slow reader.  daphne's does not: it keeps what the
 socket does not take, so that a download of gigabytes would lie in memory.  Twisted, below
-it, tells a producer when to pause; here ``send`` listens to that.  Other servers wait by
-themselves and are left alone.
+it, tells a producer when to pause; here ``send`` listens to that.  A reader that takes nothing
+for PATIENCE seconds is cut off: it would hold its cursor or file open for ever.  Other
+servers wait by themselves and are left alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 Message = MutableMapping[str, Any]
 Application = Callable[..., Awaitable[None]]
 Send = Callable[[Message], Awaitable[None]]
+
+PATIENCE = 60.0
 
 
 class Pace:
@@ -66,6 +69,11 @@ def waiting(send: Send) -> Send:
             registered = False
             pace.open.set()
         await send(message)
-        await pace.open.wait()
+        try:
+            await asyncio.wait_for(pace.open.wait(), PATIENCE)
+        except TimeoutError:
+            if request.channel is not None:
+                request.channel.forceAbortClient()
+            pace.open.set()
 
     return paced

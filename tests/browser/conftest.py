@@ -57,7 +57,7 @@ def site(rows: int, tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "trainmon.daphne", "-b", "127.0.0.1", "-p", str(port), "trainmon.asgi:application"]
+    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "trainmon.asgi:application"]
     env = os.environ | {"DATABASE_URL": database_url(), "TRAINMON_SECRET_KEY": settings.SECRET_KEY}
     with (tmp_path / "daphne.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd=settings.BASE_DIR, stdout=log, stderr=log)

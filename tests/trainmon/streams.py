@@ -1,14 +1,18 @@
-"""An ASGI application for test_daphne: / streams 200 MB, /sent says how far it came, /open how many streams go on."""
+"""An ASGI application for test_pacing: / streams 200 MB, /sent says how far it came, /open how many streams go on."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from trainmon import pacing
+
+pacing.PATIENCE = float(os.environ.get("PATIENCE", pacing.PATIENCE))
 PIECE, PIECES = bytes(1024 * 1024), 200
 sent = running = 0
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def stream(scope: dict[str, Any], receive: Any, send: Any) -> None:
     global sent, running
     await send({"type": "http.response.start", "status": 200, "headers": []})
     if scope["path"] != "/":
@@ -23,3 +27,6 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b""})
     finally:
         running -= 1
+
+
+application = pacing.Paced(stream)

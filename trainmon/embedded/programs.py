@@ -39,7 +39,7 @@ class Programs:
 
     def web(self, listener: int) -> Program:
         """The site, on a socket that we keep open across its restarts."""
-        words = ["-m", "trainmon.daphne", "--fd", str(listener), "--application-close-timeout", "5", "trainmon.asgi:application"]
+        words = ["-m", "daphne", "--fd", str(listener), "--application-close-timeout", "5", "trainmon.asgi:application"]
         return self.python("web", *words, pool=WEB_POOL, pass_fds=(listener,))
 
     def worker(self) -> Program:
