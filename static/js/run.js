@@ -28,26 +28,33 @@ for (const button of navigator.clipboard ? document.querySelectorAll("[data-copy
 
 const light = document.getElementById("light");
 const images = [...document.querySelectorAll("a[data-light]")];
+const totals = new Map();  // a record may hold several images: how many, by address
 let shown = 0;
-let within = 0;  // a record may hold several images
-let total = 1;
+let within = 0;  // -1: the last, however many there are
+let asked = 0;
 
 async function show(place, number) {
+  const mine = ++asked;
   shown = (place + images.length) % images.length;
+  within = number;
   const url = images[shown].href;
-  const answer = await fetch(url, { method: "HEAD", credentials: "same-origin" }).catch(() => null);
-  total = Number(answer?.headers.get("X-Sample-Total")) || 1;
-  within = number < 0 ? total - 1 : number;
+  if (!totals.has(url)) {
+    const answer = await fetch(url, { method: "HEAD", credentials: "same-origin" }).catch(() => null);
+    totals.set(url, Number(answer?.headers.get("X-Sample-Total")) || 1);
+  }
+  if (mine !== asked) return;  // another has been asked for meanwhile
+  const total = totals.get(url);
+  if (within < 0) within = total - 1;
   const [picture, caption] = [light.querySelector("img"), light.querySelector("figcaption")];
-  const alt = images[shown].querySelector("img").alt;
+  picture.alt = images[shown].querySelector("img").alt;
   picture.src = light.querySelector("a").href = within ? `${url}?n=${within}` : url;
-  picture.alt = alt;
-  caption.textContent = total > 1 ? `${alt}, image ${within + 1} of ${total}` : alt;
+  caption.textContent = total > 1 ? `${picture.alt}, image ${within + 1} of ${total}` : picture.alt;
   if (!light.open) light.showModal();
 }
 
 function turn(by) {
-  if (within + by >= 0 && within + by < total) show(shown, within + by);
+  const next = within + by;
+  if (within >= 0 && next >= 0 && next < (totals.get(images[shown].href) || 1)) show(shown, next);
   else show(shown + by, by < 0 ? -1 : 0);
 }
 
