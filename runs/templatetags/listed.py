@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.http import QueryDict
 from django.urls import reverse
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import conditional_escape, escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from runs.query.columns import DEFAULT, PLAIN
@@ -81,9 +82,12 @@ def box(run: Run, form: str) -> SafeString:
 @register.filter
 def cells(columns: Sequence[Column], run: Run) -> SafeString:
     """What a run has in each column."""
-    return format_html_join("\n", '<td class="{}" data-label="{}">{}</td>', (
-        (css(column), short(column.label, 40), cell(column, run)) for column in columns
-    ))  # fmt: skip
+    return mark_safe("".join(f"{_opened(column)}{conditional_escape(cell(column, run))}</td>\n" for column in columns))
+
+
+@lru_cache(maxsize=500)
+def _opened(column: Column) -> SafeString:
+    return format_html('<td class="{}" data-label="{}">', css(column), short(column.label, 40))
 
 
 def cell(column: Column, run: Run) -> SafeString:

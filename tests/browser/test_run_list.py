@@ -71,12 +71,19 @@ def test_runs_are_chosen_by_keys_over_several_pages(chromium: Browser, site: str
     page.click("text=For me")
     assert "5 runs bookmarked." in page.inner_text(".notices")
     assert "after=" in page.url
+    compare = page.get_attribute("[data-compare]", "href") or ""
+    assert compare.count("run=") == 5
     page.click("text=Clear")
     assert page.is_hidden("#selection")
-    assert complaints == []
     page.keyboard.press("k")
+    page.keyboard.press("x")
+    page.keyboard.press("c")
+    page.wait_for_url(f"{site}/workspace/?run=*")
+    page.go_back()
+    page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url(f"{site}/runs/*/")
+    assert complaints == []
 
 
 def test_columns_move_in_place_and_open_menus_are_accessible(chromium: Browser, site: str) -> None:

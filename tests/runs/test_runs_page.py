@@ -268,7 +268,7 @@ def test_suggestions_come_from_visible_runs_only(client: Client, source: Source)
 def test_runs_of_a_source_that_fails_are_marked_with_the_age_of_what_is_known(client: Client, source: Source) -> None:
     make_run(source, name="qwen")
     Source.objects.update(status="error", last_error="Permission denied", last_synced=now() - timedelta(hours=3))
-    assert "lora cannot be read: its runs are as of 3 h ago . Permission denied" in text(client, reverse("runs"))
+    assert "A source of lora cannot be read: its runs are as of 3 h ago . Permission denied" in text(client, reverse("runs"))
     assert 'class="stale"' in client.get(reverse("runs")).content.decode()
 
 
@@ -285,6 +285,14 @@ def test_a_question_that_takes_too_long_is_refused_with_advice(
     monkeypatch.setattr("runs.query.RunQuery.totals", page)
     for path in (reverse("runs"), reverse("totals")):
         assert "Narrow it" in text(client, path, status=400)
+
+
+def test_a_list_leads_to_its_export_and_its_charts(client: Client, source: Source) -> None:
+    make_run(source, status="failed")
+    asked = "status=failed&sort=name"
+    found = links(client, f"{reverse('runs')}?{asked}", asked.replace("&", "&amp;"))
+    assert {f"{reverse('api:run-export')}?as={form}&{asked}" for form in ("csv", "json")} <= set(found)
+    assert f"{reverse('workspace')}?{asked}" in found
 
 
 # ── columns ──

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -108,8 +109,9 @@ def test_the_last_filter_of_a_view_can_be_removed(client: Client) -> None:
 
 def test_links_of_a_view_stay_in_it(client: Client) -> None:
     view = saved(client)
-    headings = [href for href in links(client, view.get_absolute_url(), "") if "sort=" in href and "totals" not in href]
-    assert headings
+    page = client.get(view.get_absolute_url()).content.decode()
+    headings = re.findall(r'<th [^>]*><a href="([^"]+)"', page)
+    assert len(headings) == 11
     assert all(href.startswith(view.get_absolute_url()) for href in headings)
 
 
