@@ -11,7 +11,7 @@
 //        look: {colour: 0..9, dash: 0..5} (colours.js); label: text for the reading;
 //        mean: what smoothing runs on (y where missing); breaks: places where a new stroke begins;
 //        old: superseded, drawn faint and hidden with segments; marks: [{x, kind: "nan"|"inf"|"-inf", count}];
-//        low, high: edges of a band around the line}          all but x, y, look may be missing
+//        low, high: edges of a band around the line; counts: of how many runs each point is the mean}          all but x, y, look may be missing
 // options: axis "step" | "wall" | "relative" | "number"; xTitle; smoothing 0..0.999; log (y);
 //        outliers (true: all shown; false: y from the 1st to the 99th percentile); segments (true);
 //        range [low, high] or null: what of x is shown; title, for readers of the screen and the file;
@@ -244,7 +244,7 @@ export class Chart {
     const reach = (this.xs[1] - this.xs[0]) * 0.02;
     const values = this.shown.map((line, at) => ({ line, at: nearest(line.x, x), smooth: this.smooth[at] }))
       .filter(({ line, at }) => !line.old && at >= 0 && (line.x[0] <= x + reach && line.x[line.x.length - 1] >= x - reach))
-      .map(({ line, at, smooth }) => ({ line, x: line.x[at], value: line.y[at], smooth: smooth ? smooth.y[nearest(smooth.x, x)] : null }));
+      .map(({ line, at, smooth }) => ({ line, x: line.x[at], value: line.y[at], smooth: smooth ? smooth.y[nearest(smooth.x, x)] : null, count: line.counts?.[at] }));
     const text = AXES[this.options.axis].read(values.length === 1 ? values[0].x : x);
     this.options.onReading?.({ x, text, values });
     this.tip.hidden = !(this.hovered || this.element.matches(":focus-visible")) || !values.length;
@@ -263,7 +263,7 @@ export class Chart {
 
   #tell(u, text, values, notes) {
     const sorted = values.toSorted((a, b) => b.value - a.value);
-    const rows = sorted.slice(0, READ_AT_MOST).map(({ line, value, smooth }) => reading(line, value, smooth, values.length > 1));
+    const rows = sorted.slice(0, READ_AT_MOST).map((one) => reading(one, values.length > 1));
     if (sorted.length > READ_AT_MOST) rows.push(note(`${sorted.length - READ_AT_MOST} more`));
     const head = Object.assign(document.createElement("b"), { textContent: text });
     this.tip.replaceChildren(head, ...rows, ...notes.map(note));
@@ -271,6 +271,11 @@ export class Chart {
     const right = u.cursor.left > clientWidth / 2;
     this.tip.style.left = right ? "auto" : `${u.cursor.left + 12}px`;
     this.tip.style.right = right ? `${clientWidth - u.cursor.left + 12}px` : "auto";
+    // it may be wider than its chart, but does not leave the page
+    const box = this.tip.getBoundingClientRect();
+    const beyond = right ? 8 - box.left : box.right - document.documentElement.clientWidth + 8;
+    const side = right ? "right" : "left";
+    if (beyond > 0) this.tip.style[side] = `${parseFloat(this.tip.style[side]) - beyond}px`;
   }
 
   #key(event) {
@@ -310,7 +315,7 @@ function note(text) {
   return Object.assign(document.createElement("i"), { textContent: text });
 }
 
-function reading(line, value, smooth, named) {
+function reading({ line, value, smooth, count }, named) {
   const row = document.createElement("span");
   const swatch = document.createElement("u");
   swatch.style.borderTopColor = cssColour(line.look);
@@ -318,6 +323,6 @@ function reading(line, value, smooth, named) {
   const said = Object.assign(document.createElement("b"), { textContent: number(smooth ?? value) });
   row.append(swatch, said);
   if (smooth !== null) row.append(Object.assign(document.createElement("small"), { textContent: number(value) }));
-  if (named) row.append(Object.assign(document.createElement("em"), { textContent: line.label }));
+  if (named || count) row.append(Object.assign(document.createElement("em"), { textContent: count ? `${line.label} (${count})` : line.label }));
   return row;
 }

@@ -265,9 +265,9 @@ function overMetric({ at, values, path }, look, label) {
   return { x: numbers(at), y: numbers(values), look, label, breaks: path ? [] : [...at.keys()] };
 }
 
-function ofGroup({ name, runs, at, mean, low, high }, look, spread) {
+function ofGroup({ name, runs, at, mean, low, high, count }, look, spread) {
   const band = spread === "none" || runs.length < 2 ? {} : { low: numbers(low), high: numbers(high) };
-  return { x: numbers(at), y: numbers(mean), look, label: `${name} (${runs.length})`, ...band };
+  return { x: numbers(at), y: numbers(mean), look, label: name, counts: count, ...band };
 }
 
 function groupLook(panel, name) {
