@@ -35,7 +35,7 @@ SHOWN = 20
 LISTED = 30
 TABS = {"charts": "Charts", "table": "Differences", "parallel": "Parallel", "scatter": "Scatter", "datasets": "Datasets"}
 AXES = {"step": "step", "relative": "time since the run's start", "wall": "time"}
-SPREADS = {"range": "minimum to maximum", "std": "± standard deviation", "none": "mean only"}
+SPREADS = {"range": "min to max", "std": "± std", "none": "mean only"}
 FIGURES = {"last": "last", "min": "lowest", "max": "highest"}
 #: Columns of a run that nothing here shows, and that may be long.
 UNSHOWN = ("param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack", "warnings",

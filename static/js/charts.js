@@ -267,15 +267,10 @@ export class Chart {
     if (sorted.length > READ_AT_MOST) rows.push(note(`${sorted.length - READ_AT_MOST} more`));
     const head = Object.assign(document.createElement("b"), { textContent: text });
     this.tip.replaceChildren(head, ...rows, ...notes.map(note));
-    const { clientWidth } = u.over;
-    const right = u.cursor.left > clientWidth / 2;
-    this.tip.style.left = right ? "auto" : `${u.cursor.left + 12}px`;
-    this.tip.style.right = right ? `${clientWidth - u.cursor.left + 12}px` : "auto";
-    // it may be wider than its chart, but does not leave the page
-    const box = this.tip.getBoundingClientRect();
-    const beyond = right ? 8 - box.left : box.right - document.documentElement.clientWidth + 8;
-    const side = right ? "right" : "left";
-    if (beyond > 0) this.tip.style[side] = `${parseFloat(this.tip.style[side]) - beyond}px`;
+    // right of the cursor, else left of it; it may be wider than its chart, but does not leave the page
+    const [from, wide] = [u.over.getBoundingClientRect().left, this.tip.offsetWidth];
+    const fits = from + u.cursor.left + 12 + wide <= document.documentElement.clientWidth - 8;
+    this.tip.style.left = `${Math.max(8 - from, fits ? u.cursor.left + 12 : u.cursor.left - 12 - wide)}px`;
   }
 
   #key(event) {
