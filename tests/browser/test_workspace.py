@@ -89,7 +89,7 @@ def test_scripts_and_server_choose_the_same_looks(three: list[int], chromium: Br
     page, _ = signed_in(chromium, site, 1440)
     ids = [7, 17, 27, 37, 47, 57, 67, 8, 1, 10**9, 77, 87]
     told = page.evaluate(
-        "async ids => [...(await import('/static/js/colours.js')).looks(ids)].map(([run, look]) => [run, look.colour, look.dash])",
+        "async ids => [...(await import('/static/js/colours.js')).looks(ids)].map(([run, one]) => [run, one.colour, one.dash])",
         ids,
     )
     assert {run: (colour, dash) for run, colour, dash in told} == looks(ids)
