@@ -77,17 +77,23 @@ class Row:
 
     @property
     def delta(self) -> float | None:
-        """Of two runs: the second's number less the first's."""
+        """Of two runs: the second's number less the first's, whole where both are."""
         first, second = self.cells[0].value, self.cells[-1].value
         if len(self.cells) != 2 or not (is_number(first) and is_number(second)):
             return None
-        return float(second) - float(first)
+        whole = isinstance(first, int) and isinstance(second, int)
+        return second - first if whole else float(second) - float(first)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the delta is one of whole numbers."""
+        return isinstance(self.delta, int)
 
     @property
     def percent(self) -> float | None:
         """The delta in percent of the first run's number."""
         delta, first = self.delta, self.cells[0].value
-        return delta / abs(float(first)) * 100 if delta is not None and first and math.isfinite(delta) else None
+        return delta / abs(first) * 100 if delta is not None and first and math.isfinite(delta) else None
 
 
 # curves

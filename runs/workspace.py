@@ -34,7 +34,7 @@ SHOWN = 20
 #: Runs that a page of the list names.
 LISTED = 30
 TABS = {"charts": "Charts", "table": "Differences", "parallel": "Parallel", "scatter": "Scatter", "datasets": "Datasets"}
-AXES = {"step": "step", "relative": "time since the run's start", "wall": "time"}
+AXES = {"step": "step", "relative": "relative time", "wall": "time"}
 SPREADS = {"range": "min to max", "std": "± std", "none": "mean only"}
 FIGURES = {"last": "last", "min": "lowest", "max": "highest"}
 #: Columns of a run that nothing here shows, and that may be long.
@@ -47,7 +47,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "tab": TABS,
     "spread": SPREADS,
     "rows": {"differing": "only what differs", "all": "all rows"},
-    "figure": {**FIGURES, "every": "last, lowest and highest"},
+    "figure": {**FIGURES, "every": "all three"},
 }
 
 

@@ -183,7 +183,9 @@ class Axis {
       return this.words.map((word, n) => [this.share(n), word]).filter((_, n) => n % every === 0);
     }
     if (this.low === this.high) return [[0.5, number(this.low)]];
-    return [0, 0.25, 0.5, 0.75, 1].map((share) => [share, String(Number(this.value(share).toPrecision(3)))]);
+    const powers = this.kind === "log" ? decades(this.low, this.high) : [];
+    if (powers.length > 1) return powers.map((value) => [this.share(value), rounded(value)]);
+    return [0, 0.25, 0.5, 0.75, 1].map((share) => [share, rounded(this.value(share))]);
   }
 
   get brushed() {
@@ -259,6 +261,19 @@ class Axis {
     this.band.setAttribute("y", floor - b * (floor - TOP) - pad);
     this.band.setAttribute("height", this.brushed ? Math.max(0, (b - a) * (floor - TOP)) + 2 * pad : 0);
   }
+}
+
+// 0.001 and 1.5, but 1e-4.
+function rounded(value) {
+  const text = String(Number(value.toPrecision(3)));
+  return Math.abs(value) < 1e-3 && text.length > 5 ? Number(value.toPrecision(3)).toExponential() : text;
+}
+
+function decades(low, high) {
+  const first = Math.ceil(Math.log10(low) - 1e-9);
+  const powers = Array.from({ length: Math.floor(Math.log10(high) + 1e-9) - first + 1 }, (_, n) => Number(`1e${first + n}`));
+  const every = Math.ceil(powers.length / 6);
+  return powers.filter((_, n) => n % every === 0);
 }
 
 function element(name, attributes = {}) {

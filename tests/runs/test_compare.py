@@ -184,6 +184,8 @@ def test_two_runs_have_a_delta() -> None:
     row = metric_row("loss", "last", [0.5, 0.25])
     assert (row.delta, row.percent) == (-0.25, -50.0)
     assert metric_row("loss", "last", [0.0, 0.25]).percent is None
+    rank = parameter_rows([{"rank": 16}, {"rank": 8}])[0]
+    assert (rank.delta, rank.is_whole, rank.percent) == (-8, True, -50.0)
     assert parameter_rows([{"a": "x"}, {"a": 2}])[0].delta is None
     assert metric_row("loss", "last", [1.0, 2.0, 3.0]).delta is None
 
