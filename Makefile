@@ -12,12 +12,13 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(WANTED_DEV)
 # Make's own variables reach the recipes by the environment, so that a path may hold blanks and quotes.
 export LOGS HOST PORT OPEN TRAINMON_HOME
 # Each answers one question; the other modules of benchmarks/ are what they measure with.
-BENCHMARKS := reader scan sync export
+BENCHMARKS := reader scan sync export runlist
+PEERS = $(or $(TRAINMON_HOME),var)/bench/peers
 # Workers of pytest-xdist; 0 runs the tests in one process.
 TEST_WORKERS ?= 2
 CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help up down demo install install-dev test browser soak lint types migrations bench chromium clean
+.PHONY: bench-peers help up down demo install install-dev test browser soak lint types migrations bench chromium clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo "make demo               a small real training on the CPU, to have something to look at"
 	@echo "make install            only the environment"
 	@echo "make test               every test; make soak: the long kill runs; make bench: the benchmarks"
+	@echo "make bench-peers        what the benchmarks compare with, in an environment of its own"
 	@echo "make lint types migrations   what CI checks besides"
 	@echo "Data lie under TRAINMON_HOME (default ./var)."
 
@@ -82,6 +84,11 @@ migrations: install-dev
 bench: install-dev
 	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) -m benchmarks.$$name || failed="$$failed $$name"; done; \
 	[ -z "$$failed" ] || { echo "A bar was missed:$$failed" >&2; exit 1; }
+
+# What benchmarks compare with and nothing of ours imports: an environment of its own.
+bench-peers: $(PY)
+	$(PY) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check mlflow-skinny==3.17.2 sqlalchemy alembic psycopg2-binary
 
 # Without Chromium the browser tests fail; they never skip.
 chromium:

@@ -65,6 +65,17 @@ class Databases:
         finally:
             self._drop(name)
 
+    @contextmanager
+    def bare(self) -> Iterator[str]:
+        """The name of a database without any table, for a peer."""
+        self.made += 1
+        name = f"{self.template}_{self.made}"
+        self._create(name, "template0")
+        try:
+            yield name
+        finally:
+            self._drop(name)
+
     def env(self, name: str) -> dict[str, str]:
         """The environment in which trainmon uses this database."""
         of = self.settings
