@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -10,7 +11,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.urls import reverse
 
-from runs.models.trainer import Source, visible_trainers
+from runs.models.trainer import visible_trainers
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -38,17 +39,15 @@ class Status(models.TextChoices):
 class RunQuerySet(models.QuerySet["Run"]):
     """Runs, by who may see them and by how they stand."""
 
-    def visible_to(self, user: User | AnonymousUser, *, at_once: bool = False) -> RunQuerySet:
+    def visible_to(self, user: User | AnonymousUser, *, sources: Collection[int] | None = None) -> RunQuerySet:
         """Only the runs of trainers that this user may see: the one door for access.
 
-        ``at_once`` looks the sources up now: one small query more, after which the database
-        knows how many runs to expect, and plans a long list by it.
+        ``sources`` are the ids of all sources that the user may see, where those were looked up
+        (Source.objects.visible_to): the database then knows how many runs to expect, and plans by it.
         """
-        rule = visible_trainers(user, "source__trainer__")
-        if not at_once or not rule:
-            return self.filter(rule)
-        sources = Source.objects.visible_to(user).order_by().values_list("pk", flat=True)
-        return self.filter(source__in=list(sources))
+        if sources is not None:
+            return self.filter(source__in=sources)
+        return self.filter(visible_trainers(user, "source__trainer__"))
 
     def active(self) -> RunQuerySet:
         """Runs that are neither buried nor purged."""

@@ -13,7 +13,7 @@ from django.db.models import Count, Sum
 from django.http import QueryDict
 
 from runs.charts import MAIN_TAGS
-from runs.models import Dataset, Run, Series, Trainer
+from runs.models import Dataset, Run, Series, Source, Trainer
 from runs.models.run import RunQuerySet, Status
 from runs.query import paging
 from runs.query.chips import Chip, chips
@@ -23,7 +23,7 @@ from runs.query.fields import Asked, choice, whole
 from runs.query.filters import filtered, words
 from runs.query.grammar import Metric, Param, Unclear, metric_condition, param_condition, shown, span
 from runs.query.limits import bounded
-from runs.query.rows import rows
+from runs.query.rows import OF_SOURCE, rows
 from runs.query.sorting import kinds, stretches
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class RunQuery(forms.Form):
             shown, more = places[:length], len(places) > length
             if before:
                 shown.reverse()
-            found = rows([place.pk for place in shown], self.columns, self._tags, also)
+            found = rows([place.pk for place in shown], self.columns, self._tags, self._sources, also)
         if not shown:
             return RunPage([])
         first, last = self._cursor(shown[0]), self._cursor(shown[-1])
@@ -186,7 +186,7 @@ class RunQuery(forms.Form):
         while self.is_valid():
             with bounded():
                 places = self._walk(at, LONGEST_PAGE)
-                found = rows([place.pk for place in places], self.columns, self._tags, also)
+                found = rows([place.pk for place in places], self.columns, self._tags, self._sources, also)
             yield from found
             if len(places) < LONGEST_PAGE:
                 return
@@ -233,8 +233,14 @@ class RunQuery(forms.Form):
         return tag_ids(names | set(MAIN_TAGS) if main else names)
 
     @cached_property
+    def _sources(self) -> dict[int, Source]:
+        """All sources that the user may see, with their trainers: runs are filtered by them, and rows show them."""
+        seen = Source.objects.visible_to(self.user).order_by().select_related("trainer")
+        return {source.pk: source for source in seen.defer(*(name.removeprefix("source__") for name in OF_SOURCE))}
+
+    @cached_property
     def _found(self) -> RunQuerySet:
-        visible = Run.objects.visible_to(self.user, at_once=True).active()
+        visible = Run.objects.visible_to(self.user, sources=self._sources.keys()).active()
         return filtered(visible, self._asked, self._tags, self.user)
 
     def _walk(self, at: paging.Place | None, limit: int, *, backwards: bool = False) -> list[paging.Place]:

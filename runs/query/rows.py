@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Count
 
 from runs.charts import MAIN_TAGS
-from runs.models import Dataset, Note, Run, Series, Source
+from runs.models import Dataset, Note, Run, Series
 from runs.query.conditions import HELD, looked_up
 from runs.query.grammar import Metric, Param
 
 if TYPE_CHECKING:
+    from runs.models import Source
     from runs.query.columns import Column
 
 #: Columns that no row of a list shows, and that may be long: of its source, of a run.
@@ -21,7 +22,10 @@ LONG = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence
 UNSHOWN = (*LONG, *OF_SOURCE)
 
 
-def rows(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], also: Collection[str] = ()) -> list[Run]:
+def rows(
+    ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source],
+    also: Collection[str] = (),
+) -> list[Run]:
     """The runs with these ids, in their order, each with ``cells`` of what is no field of its own.
 
     ``also`` names long fields that are wanted too.  Sorting ids alone takes half the time of sorting rows.
@@ -29,8 +33,8 @@ def rows(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int],
     wanted = {*also, *(["params"] if any(isinstance(column.source, Param) for column in columns) else [])}
     shown = Run.objects.filter(pk__in=ids).order_by().defer(*(field for field in LONG if field not in wanted))
     found = {run.pk: run for run in shown}
-    runs = [found[pk] for pk in ids if pk in found]
-    _share(runs)
+    runs = [found[pk] for pk in ids if pk in found and found[pk].source_id in sources]
+    _share(runs, sources)
     measured = _measured(ids, columns, tags)
     notes = _notes(ids) if any(column.key == "notes" for column in columns) else {}
     for run in runs:
@@ -41,10 +45,8 @@ def rows(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int],
     return runs
 
 
-def _share(runs: Sequence[Run]) -> None:
+def _share(runs: Sequence[Run], sources: Mapping[int, Source]) -> None:
     """Rows have few sources and datasets between them: joined, each row would make its own."""
-    unshown = [name.removeprefix("source__") for name in OF_SOURCE]
-    sources = Source.objects.select_related("trainer").defer(*unshown).in_bulk({run.source_id for run in runs})
     datasets = Dataset.objects.in_bulk({run.dataset_id for run in runs if run.dataset_id})
     for run in runs:
         run.source = sources[run.source_id]
