@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -36,11 +39,14 @@ def home(request: HttpRequest) -> HttpResponse:
     broken = latest(runs.filter(status__in=BROKEN))
     dress_rows([*running, *broken])
     everything = held()
+    totals = everything.of(source.pk for source in sources)
     troubled = [source for source in sources if source.state in ("failing", "stale", "never synced")]
     context = {
         "running": running,
         "broken": broken,
-        "totals": everything.of(source.pk for source in sources),
+        "totals": totals,
+        "database": everything.database_share(totals.points),
+        "watched": sum(source.enabled for source in sources),
         "trainers": _trainers(request.user, sources, everything),
         "sources": [(source, everything.of([source.pk])) for source in sources],
         "troubled": troubled,
@@ -78,6 +84,15 @@ def admin_login(request: HttpRequest) -> HttpResponse:
             raise PermissionDenied
         return redirect("admin:index")
     return redirect_to_login(request.GET.get("next", "/admin/"))
+
+
+def locked_out(request: HttpRequest, answer: HttpResponse | None, credentials: dict[str, str] | None) -> HttpResponse:
+    """After too many wrong passwords: how long to wait, and nothing of whether there is such a user."""
+    cooloff = timedelta(hours=settings.AXES_COOLOFF_TIME)
+    context = {"failures": settings.AXES_FAILURE_LIMIT, "minutes": math.ceil(cooloff.total_seconds() / 60)}
+    closed = render(request, "lockout.html", context, status=429)
+    closed.headers["Retry-After"] = str(math.ceil(cooloff.total_seconds()))
+    return closed
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -40,6 +43,11 @@ def charlie(lora: Trainer) -> User:
 def ada(lora: Trainer) -> User:
     """Someone with the role admin, who is no superuser."""
     return factories.make_user("ada", "admin")
+
+
+def words_of(answer: Any) -> str:
+    """A page without what differs at each look: the tokens of its forms, and how long ago things were."""
+    return re.sub(r'(data-csrf|value)="[A-Za-z0-9]{64}"|\d+ s ago|>now<|(datetime|title)="[^"]*"', "", answer.content.decode())
 
 
 def signed_in(user: User) -> Client:
