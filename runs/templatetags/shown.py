@@ -252,22 +252,6 @@ def emphasis(said: str) -> SafeString:
         (format_html("<b>{}</b>", piece) if place % 2 else piece,) for place, piece in enumerate(pieces)))
 
 
-@register.filter
-def parameters(params: Any) -> list[tuple[str, str]]:
-    """Parameters by name, nested ones with dotted names."""
-    found: list[tuple[str, str]] = []
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), inner)
-        else:
-            found.append((prefix, plain(value)))
-
-    walk("", params) if params else None
-    return sorted(found, key=lambda pair: pair[0].casefold())
-
-
 @register.simple_tag(takes_context=True)
 def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
     """The moment up to which the slowest healthy source was read, and how many are not healthy.
