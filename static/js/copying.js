@@ -15,8 +15,9 @@ export async function copyTable(table, format, told) {
 function textOf(cell) {
   const full = cell.querySelector("[title]") || (cell.title ? cell : null);
   if (full) return full.title;
-  const bare = cell.cloneNode(true);
-  for (const node of bare.querySelectorAll(".unseen, .none")) node.remove();
+  const bare = document.createElement("div");
+  bare.append(cell.cloneNode(true));
+  for (const node of bare.querySelectorAll(".unseen, .none, .delta i")) node.remove();
   return bare.textContent.replace(/\s+/g, " ").trim();
 }
 
