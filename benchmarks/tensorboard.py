@@ -31,14 +31,14 @@ def seconds_until_served(logdir: Path, runs: int, tags: int, last_step: int) -> 
     Default sampling (1,000 points a tag); the data server passes over payload CRCs.
     """
     began = time.monotonic()
-    with _started(logdir) as (process, address):
-        while not _all_listed(listed := _get(f"{address}/data/plugin/scalars/tags"), runs, tags):
+    with started(logdir) as (process, address):
+        while not _all_listed(listed := get(f"{address}/data/plugin/scalars/tags"), runs, tags):
             _pause(began)
         waiting = sorted(listed)[:: max(1, runs // ASKED)]
         while waiting:
             tag = max(listed[waiting[-1]])
             query = urlencode({"run": waiting[-1], "tag": tag})
-            points = _get(f"{address}/data/plugin/scalars/scalars?{query}")
+            points = get(f"{address}/data/plugin/scalars/scalars?{query}")
             if points and points[-1][1] == last_step:
                 waiting.pop()
             else:
@@ -52,7 +52,7 @@ def _all_listed(listed: Any, runs: int, tags: int) -> bool:
 
 
 @contextmanager
-def _started(logdir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(logdir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A TensorBoard of our own, ended with its data server."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--load_fast=true", "--port", "0",
                "--host", "127.0.0.1"]
@@ -78,7 +78,7 @@ def _address(process: subprocess.Popen[str]) -> str:
     raise RuntimeError("TensorBoard did not start")
 
 
-def _get(url: str) -> Any:
+def get(url: str) -> Any:
     """The JSON that it answers, None while it cannot."""
     try:
         with urlopen(url, timeout=60) as answer:

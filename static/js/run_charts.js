@@ -47,6 +47,8 @@ function close(card) {
   const { chart, loading } = drawn.get(card);
   loading?.abort();
   chart.destroy();
+  card.querySelector(".area").classList.remove("loading");
+  card.classList.remove("stale");
   drawn.delete(card);
 }
 

@@ -65,7 +65,7 @@ class Watched:
     def settle(self) -> None:
         """Until all points that were asked for have come."""
         self.page.wait_for_timeout(100)
-        self.page.wait_for_function("!document.querySelector('.area.loading')")
+        self.page.wait_for_selector(".area.loading", state="detached")
 
     def series(self) -> list[str]:
         """The requests for points so far."""
@@ -118,7 +118,7 @@ def test_charts_are_drawn_when_seen_and_given_up_far_off(watched: Watched) -> No
     assert len(watched.series()) <= 2
     page.locator(".chart-card").last.scroll_into_view_if_needed()
     page.wait_for_selector("[data-tag='b/59'] canvas")
-    page.wait_for_function("!document.querySelector('[data-tag=\"a/loss\"] canvas')")
+    page.wait_for_selector("[data-tag='a/loss'] canvas", state="detached")
     assert canvases(page) < 50
     watched.well()
 
@@ -129,7 +129,8 @@ def test_zooming_brings_finer_points_and_a_double_click_goes_back(watched: Watch
     with page.expect_response(lambda answer: "from=" in answer.url) as told:
         watched.drag(0.25, 0.28)
     assert "tag=a%2Floss" in told.value.url
-    page.wait_for_function("before => document.querySelector('.chart-card canvas').toDataURL() !== before", arg=before)
+    watched.settle()
+    assert page.evaluate(PICTURE) != before
     decoded = """url => import('/static/js/series.js').then(({decode}) => fetch(url).then(a => a.arrayBuffer()).then(decode))
         .then(({series}) => series[0].lines.map(line => line.thinned))"""
     assert page.evaluate(decoded, told.value.url) == [False]
