@@ -2,7 +2,7 @@
 
 // show(elements): those that came near the view, a batch for each look; hide(element): it is far off.
 // Answers the function that stops watching.
-export function whileNear(elements, show, hide, { near = "300px", far = "2000px" } = {}) {
+export function whileNear(elements, show, hide, { near = "300px", far = "1000px" } = {}) {
   let waiting = [];
   const seen = new Set();
   const close = new IntersectionObserver((entries) => {
