@@ -7,6 +7,7 @@ status looks the same everywhere.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django import template
@@ -41,9 +42,12 @@ def short(text: str, longest: int) -> str:
 @register.filter
 def status(subject: Run | Job) -> SafeString:
     """A status by colour, shape and word; its reason in the title."""
-    word = shown_status(subject)
-    reason = getattr(subject, "status_reason", "")
-    title = format_html(' title="{}"', short(reason, 500)) if reason else NOTHING
+    return _pill(shown_status(subject), short(getattr(subject, "status_reason", ""), 500))
+
+
+@lru_cache(maxsize=1000)
+def _pill(word: str, reason: str) -> SafeString:
+    title = format_html(' title="{}"', reason) if reason else NOTHING
     return format_html(
         '<span class="status {}"{}><svg class="shape" aria-hidden="true"><use href="#s-{}"/></svg>{}</span>',
         word, title, word, word,

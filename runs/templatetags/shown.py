@@ -16,7 +16,7 @@ from django import template
 from django.conf import settings
 from django.db.models import Count, Min, Q
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import now
 
 from runs.models import Job, Run, Source
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
 register = template.Library()
+
+# Numbers and times are written without escaping: digits need none, and a list has a thousand of them.
 
 DASH = format_html('<span class="none">{}</span>', "–")
 STARRED = re.compile(r"\*\*([^*\n]{1,200})\*\*")
@@ -49,7 +51,7 @@ def number(value: float | None) -> SafeString:
     if value is None:
         return DASH
     short, full = four_digits(value), repr(value)
-    return format_html("{}", short) if short == full else format_html('<span title="{}">{}</span>', full, short)
+    return mark_safe(short if short == full else f'<span title="{full}">{short}</span>')
 
 
 def four_digits(value: float) -> str:
@@ -69,7 +71,7 @@ def four_digits(value: float) -> str:
 @register.filter
 def count(value: int | None) -> SafeString:
     """A whole number with its thousands apart."""
-    return DASH if value is None else format_html("{}", f"{value:,}")
+    return DASH if value is None else mark_safe(f"{value:,}")
 
 
 @register.filter
@@ -79,10 +81,10 @@ def size(value: int | None) -> SafeString:
         return DASH
     power = 0 if value < 1024 else min(int(math.log2(value) // 10), len(SIZES) - 1)
     if power == 0:
-        return format_html("{} B", value)
+        return mark_safe(f"{value} B")
     short = value / 1024**power
     text = f"{short:.0f}" if short >= 100 else f"{short:.1f}"
-    return format_html('<span title="{} B">{} {}</span>', f"{value:,}", text, SIZES[power])
+    return mark_safe(f'<span title="{value:,} B">{text} {SIZES[power]}</span>')
 
 
 @register.filter
@@ -93,7 +95,7 @@ def duration(value: float | timedelta | None) -> SafeString:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not math.isfinite(seconds) or seconds < 0:
         return DASH
-    return format_html("{}", "0 s" if seconds == 0 else duration_in_words(seconds))
+    return mark_safe("0 s" if seconds == 0 else duration_in_words(seconds))
 
 
 @register.filter
@@ -113,9 +115,8 @@ def ago(value: datetime | float | None) -> SafeString:
     at = moment(value)
     if at is None:
         return DASH
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC", relative(at, now())
-    )
+    title = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return mark_safe(f'<time datetime="{at.isoformat()}" title="{title}">{relative(at, now())}</time>')
 
 
 def relative(at: datetime, frozen_now: datetime) -> str:

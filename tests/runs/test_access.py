@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from runs.models import Job, LogFile, Note, Run, Sample, Trainer
+from runs.models import Job, LogFile, Note, Run, Sample, SavedView, Trainer
 from tests.runs.conftest import signed_in, words_of
 from tests.runs.factories import make_file, make_points, make_run, make_source, make_trainer, make_user
 
@@ -44,7 +44,8 @@ def addresses(lora: Trainer) -> dict[str, str]:
     note = Note.objects.create(run=run, text="secret-note")
     sample = Sample.objects.create(run=run, log_file=file, generation=0, part=0, offset=0, length=99, kind="image",
                                    tag="secret-tag", step=1, wall=1.0)
-    ids = {"note": note.pk, "sample": sample.pk}
+    view = SavedView.objects.create(owner=make_user("dave", "viewer", "team-lora"), name="secret-view", query="trainer=lora")
+    ids = {"note": note.pk, "sample": sample.pk, "view": view.pk}
     ids |= {"trainer": lora.pk, "source": run.source_id, "run": run.pk, "job": job.pk, "logfile": file.pk}
     return {name: "/" + filled(name, path, ids) for name, path in routes()}
 
@@ -53,7 +54,7 @@ def filled(name: str, path: str, ids: dict[str, int]) -> str:
     model = next((model for model in ids if f"_{model}_" in name), "run")
     own = "source" if name.removeprefix("api:").startswith("source") else "run"
     for pattern, value in {
-        "<int:pk>": ids[own], "<slug:slug>": "lora",
+        "<int:pk>": ids["view" if "view" in name.split("-") else own], "<slug:slug>": "lora",
         "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"],
         "<path:object_id>": ids[model], "<id>": ids[model], "<str:app_label>": "runs",
         "<int:content_type_id>": 1, "<path:url>": "x", "(?P<app_label>auth|axes|runs)": "runs",
@@ -92,7 +93,7 @@ def test_no_route_shows_a_stranger_anything_of_the_trainer(addresses: dict[str, 
     client, shown = signed_in(charlie), []
     for name, path in addresses.items():
         answer = client.get(path)
-        words = (b"secret-run", b"secret-data", b"secret-job", b"secret-note", b"secret-tag", b"/logs/")
+        words = (b"secret-run", b"secret-data", b"secret-job", b"secret-note", b"secret-tag", b"secret-view", b"/logs/")
         if answer.status_code == 200 and any(word in body(answer) for word in words):
             shown.append((name, path))
     assert shown == []
