@@ -86,7 +86,7 @@ def _charts(space: Workspace) -> Context:
         "metrics": _metric_choices(cards, asked), "group": group, "groupings": groupings, "named_groups": named,
         "spread": space.asked("spread"), "spreads": list(SPREADS.items()),
         "kept": space.kept("tags", "x", "group", "spread"),
-        "plain_link": space.link(plain="1"), "all_tags": space.link(tags=None),
+        "plain": plain, "plain_link": space.link(plain="1"), "all_tags": space.link(tags=None),
     }}
 
 
