@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import OperationalError
 from django.db.models import Count, F, Q
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
-from kombu.exceptions import OperationalError
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
@@ -108,7 +108,7 @@ class SyncSource(ApiView):
         if not source.enabled:
             raise Disabled
         try:
-            sync_source.delay(source.pk)
+            sync_source.apply_async([source.pk], retry=False)
         except OperationalError:
             raise Unavailable("The workers' queue does not answer now: try again later.") from None
         audit.record(request, "sync", source)

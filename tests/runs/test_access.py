@@ -35,8 +35,9 @@ def routes(patterns: list | None = None, prefix: str = "", space: str = "") -> I
 
 
 @pytest.fixture
-def addresses(lora: Trainer) -> dict[str, str]:
+def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
     """Each route with parameters that lead to something of the trainer lora."""
+    settings.TRAINMON_API_RATE = [0, 0, 0]  # a walk is more than a minute's calls
     run = make_run(make_source(lora), name="secret-run", dataset="secret-data")
     file = make_file(run)
     make_points(run, "loss", [1.0, 2.0], file=file)

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+import trainmon.celery  # noqa: F401  else a task that a test stubs is another one than the site's
 from runs.api.rates import buckets
 from runs.models import ApiToken, Run, Trainer
 from tests.runs.factories import make_run, make_source

@@ -209,7 +209,7 @@ def test_a_disabled_source_is_not_synced(run: Run, bob: User) -> None:
 
 
 def test_a_queue_that_does_not_answer_is_told_as_such(run: Run, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kombu.exceptions import OperationalError
+    from celery.exceptions import OperationalError
 
     def down(*_: Any, **__: Any) -> None:
         raise OperationalError("redis://:secret@host")
