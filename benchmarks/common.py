@@ -93,7 +93,7 @@ def data_server_cpu(logdir: Path, timeout: float = 600) -> float:
             deadline = time.monotonic() + timeout
             for line in server.stderr:
                 if "Finished load cycle" in line:
-                    return _cpu_of(server.pid)
+                    return cpu_of(server.pid)
                 if time.monotonic() > deadline:
                     break
         finally:
@@ -101,7 +101,7 @@ def data_server_cpu(logdir: Path, timeout: float = 600) -> float:
     sys.exit("the data server did not load its files")
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """User and system CPU seconds of a process that lives."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
