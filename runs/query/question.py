@@ -203,8 +203,8 @@ class RunQuery(forms.Form):
                 word = "stalled" if stalled and status == Status.RUNNING else status
                 totals["status"][word] = totals["status"].get(word, 0) + number
                 totals["runs"] += number
-                totals["points"] += points
-                totals["size"] += size
+                totals["points"] += int(points)
+                totals["size"] += int(size)
         return totals
 
     def available_columns(self) -> list[Column]:

@@ -133,12 +133,20 @@ WRITTEN: dict[str, Callable[[Any], SafeString]] = {
 
 def address(here: str, asked: QueryDict | None = None, **changes: str | None) -> str:
     """A list's address with parts of the question changed (None: left out), from its first page on."""
-    data = asked.copy() if asked is not None else QueryDict(mutable=True)
+    data = copied(asked)
     for name, value in {"after": None, "before": None, **changes}.items():
         data.pop(name, None)
         if value is not None:
             data[name] = value
     return asking(here, data.urlencode())
+
+
+def copied(asked: QueryDict | None) -> QueryDict:
+    """A question to change; its own copy() is deep, and a page has thirty."""
+    data = QueryDict(mutable=True)
+    for name, values in asked.lists() if asked is not None else ():
+        data.setlist(name, values)
+    return data
 
 
 def asking(here: str, question: str) -> str:
@@ -169,7 +177,7 @@ def moved(context: dict[str, Any], at: int, by: int) -> str:
     """The address of the list with one of its columns moved to the left or to the right."""
     keys = [column.key for column in context["columns"]]
     keys[at], keys[at + by] = keys[at + by], keys[at]
-    data: QueryDict = context["query"].query.copy()
+    data = copied(context["query"].query)
     data.setlist("column", keys)
     return address(context["here"], data)
 
