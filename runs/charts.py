@@ -17,8 +17,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from django.db.models import Case, F, FloatField, IntegerField, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, F, IntegerField, QuerySet, Value, When
 
 from runs.models import LogFile, Segment, Series, Tag
 from runs.pieces import POINTS_PER_PAGE, Array, Piece, Window, found
@@ -211,11 +210,3 @@ def main_series() -> QuerySet[Series]:
     ranks = [When(tag=pk, then=Value(rank)) for rank, pk in enumerate(best)]
     rank = Case(*ranks, default=Value(len(best)), output_field=IntegerField())
     return Series.objects.filter(tag__in=best).annotate(rank=rank).order_by("rank")
-
-
-def main_value() -> Coalesce:
-    """The last value of a run's main metric, to sort by: the first of its tags that the run has."""
-    series = Series.objects.filter(run=OuterRef("pk")).order_by()
-    values = [Subquery(series.filter(tag=pk).values("last")) for pk in main_tags()]
-    nothing = Value(None, output_field=FloatField())
-    return Coalesce(*values, nothing, nothing)
