@@ -106,6 +106,11 @@ def test_columns_move_in_place_and_open_menus_are_accessible(chromium: Browser, 
     for width, theme in ((1440, "light"), (375, "dark")):
         page.set_viewport_size({"width": width, "height": 812})
         page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+        page.goto(f"{site}/runs/?status=failed")
+        page.check("tbody .c-pick input")
+        menu(page, "Filter")
+        assert found(page) == []
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
         page.goto(f"{site}/runs/?metric=loss&status=failed")
         menu(page, "Columns")
         assert found(page) == []
