@@ -53,6 +53,7 @@ class NoteAdmin(FactsAdmin):
     list_filter = ("created", ("author", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("run", "author")
     search_fields = ("=author__username",)
+    exact = ("author__username",)
     search_help_text = "Words of the run and its notes; or the author's name."
     ordering = ("-id",)
     fields = ("run_link", "author", "created", "edited", "written")
@@ -89,6 +90,7 @@ class BookmarkAdmin(PersonalAdmin):
     list_filter = ("shared", ("owner", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("run", "owner")
     search_fields = ("=owner__username",)
+    exact = ("owner__username",)
 
     @admin.display(description="run")
     def run_link(self, bookmark: Bookmark) -> str:

@@ -76,7 +76,7 @@ class RunAdmin(VisibleAdmin):
     action_form = TagAction
     actions = ("pin", "unpin", "add_tag", "remove_tag")
     worded_through = "pk"
-    search_help_text = "Words of the name, dataset, tags, notes, parameters or errors; or the exact name."
+    search_help_text = "Words of the name, dataset, tags, notes, parameters or errors."
     list_display = ("name", "shown", "trainer", "dataset", "step", "points", "bytes", "modified_ago", "pinned")
     list_filter = ("status", "stalled", "lifecycle_stage", "files_missing", "pinned", "demo", TrainerFilter)
     list_select_related = ("source__trainer", "dataset")
@@ -216,8 +216,9 @@ class JobAdmin(FactsAdmin):
     list_filter = ("status", TrainerFilter)
     list_select_related = ("run",)
     worded_through = "run"
-    search_fields = ("=external_id", "=error_type")
-    search_help_text = "Words of the run; or the exact id or type of error."
+    search_fields = ("=external_id",)
+    exact = ("external_id",)
+    search_help_text = "Words of the run; or the exact id."
     ordering = NEWEST
 
     @admin.display(description="run", ordering="run__name")

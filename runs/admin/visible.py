@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -59,18 +58,24 @@ class VisibleAdmin(admin.ModelAdmin):
     visible_through = ""
     #: The field that leads to the run whose words are searched ("pk" for runs themselves).
     worded_through = ""
+    #: Fields that are compared beside the words, as they are written; with an index, else each search scans the table.
+    exact: tuple[str, ...] = ()
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """By the words of the run, which have an index, beside the exact search fields: no scan of all names."""
         if not self.worded_through or not search_term.strip():
             return super().get_search_results(request, queryset, search_term)
-        term = search_term.replace("\0", "")
+        term = search_term.replace("\0", "").strip()
+        exact = self.exact
         found = Q()
-        with contextlib.suppress(Unclear):
-            runs = Run.objects.filter(worded(words(term)))
-            found = Q(**{f"{self.worded_through}__in": runs.order_by().values("pk")})
-        for field in self.search_fields:
-            found |= Q(**{f"{field.removeprefix('=')}__exact": term.strip()})
+        try:
+            found = worded(words(term))
+            if self.worded_through != "pk":
+                found = Q(**{f"{self.worded_through}__in": Run.objects.filter(found).order_by().values("pk")})
+        except Unclear:  # signs alone: no word begins with them
+            exact = tuple(field.removeprefix("=") for field in self.search_fields)
+        for field in exact:
+            found |= Q(**{field: term})
         return queryset.filter(found), False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
