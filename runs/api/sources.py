@@ -111,5 +111,5 @@ class SyncSource(ApiView):
             sync_source.apply_async([source.pk], retry=False)
         except OperationalError:
             raise Unavailable("The workers' queue does not answer now: try again later.") from None
-        audit.record(request, "sync", source)
+        audit.record(request, "sync source", source)
         return Response({"queued": True, "source": reverse("api:source", args=[pk])}, status=202)

@@ -200,7 +200,7 @@ def test_an_operator_asks_for_a_sync_and_the_trail_says_so(run: Run, bob: User, 
     answer = send(by_token(bob), "POST", f"/api/sources/{run.source_id}/sync/")
     assert (answer.status_code, answer.json()["source"]) == (202, f"/api/sources/{run.source_id}/")
     assert [list(args) for args in asked] == [[run.source_id]]
-    assert AuditEntry.objects.get().action == "sync"
+    assert AuditEntry.objects.get().action == "sync source"
 
 
 def test_a_disabled_source_is_not_synced(run: Run, bob: User) -> None:
