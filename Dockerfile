@@ -16,6 +16,7 @@ COPY --from=packages /app/.venv /app/.venv
 COPY . .
 
 ENV PATH=/app/.venv/bin:$PATH \
+    MALLOC_ARENA_MAX=2 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     TRAINMON_HOME=/data \

@@ -94,6 +94,7 @@ def main() -> int:
     rounds = 7 if given.quick else 21
     with Databases() as databases, databases.empty() as name:
         env = databases.env(name) | {"DJANGO_SETTINGS_MODULE": "trainmon.settings", "TRAINMON_API_RATE": "0,0,0"}
+        env |= {"MALLOC_ARENA_MAX": "2"}  # as `up` and the image start the site
         command = [sys.executable, "-c", MAKE, *map(str, (RUNS, LONG, SHORT, TAGS))]
         made = json.loads(subprocess.run(command, env=env, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
         with serving(env) as (port, web):
