@@ -82,12 +82,14 @@ def box(run: Run, form: str) -> SafeString:
 @register.filter
 def cells(columns: Sequence[Column], run: Run) -> SafeString:
     """What a run has in each column."""
-    return mark_safe("".join(f"{_opened(column)}{conditional_escape(cell(column, run))}</td>\n" for column in columns))
+    return mark_safe("".join(
+        f"{_opened(css(column), column.label)}{conditional_escape(cell(column, run))}</td>\n" for column in columns
+    ))  # fmt: skip
 
 
 @lru_cache(maxsize=500)
-def _opened(column: Column) -> SafeString:
-    return format_html('<td class="{}" data-label="{}">', css(column), short(column.label, 40))
+def _opened(classes: str, label: str) -> SafeString:
+    return format_html('<td class="{}" data-label="{}">', classes, short(label, 40))
 
 
 def cell(column: Column, run: Run) -> SafeString:
