@@ -30,7 +30,11 @@ REFUSALS = {
     "429": "Too many calls; Retry-After says when to come again.",
 }
 NOT_FOUND = {"404": "There is nothing here, or nothing that the caller may see."}
+#: Of what reads points, however it is asked for.
+OF_POINTS = {**NOT_FOUND, "422": "The answer would be too large; `detail` says what to narrow."}
 WITH_BODY = {"413": "The body is too large.", "415": "The body is not JSON."}
+#: The nouns whose answers are made of points.
+POINTS = ("series", "compare")
 
 
 class Schema(AutoSchema):
@@ -50,6 +54,7 @@ class Schema(AutoSchema):
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
             refusals = {**REFUSALS, **(NOT_FOUND if "{" in self.path else {})}
+            refusals |= OF_POINTS if operation["tags"][0] in POINTS or self.path.endswith("/export/") else {}
             refusals |= WITH_BODY if "requestBody" in operation else {}
             problem = self.resolve_serializer(Problem, "response").ref
             content = {"application/problem+json": {"schema": problem}}
