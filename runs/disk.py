@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from runs.streamed import let_go
+
 THREADS, TIMEOUT = 4, 10.0
 T = TypeVar("T")
 
@@ -22,7 +24,8 @@ class Silent(OSError):
 
 
 def ask(work: Callable[[], T]) -> T:
-    """What ``work`` returns, which reads a disk and no database."""
+    """What ``work`` returns, which reads a disk and no database; nobody holds a connection meanwhile."""
+    let_go()
     future: Future[T] = _pool.submit(work)
     try:
         return future.result(TIMEOUT)

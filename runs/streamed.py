@@ -47,13 +47,21 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
+def let_go() -> None:
+    """Give this thread's connection back; the next query takes one again.
+
+    The pool has ten: whoever waits for a reader or a disk must hold none of them.
+    """
+    if not connection.in_atomic_block:  # a test's own transaction is left alone
+        connection.close()
+
+
 async def _sent(made: Iterator[bytes]) -> AsyncIterator[bytes]:
     def step() -> bytes | None:
         try:
             return next(made, None)
         finally:
-            if not connection.in_atomic_block:  # a test's own transaction is left alone
-                connection.close()
+            let_go()
 
     pull = sync_to_async(step)
     while (piece := await pull()) is not None:

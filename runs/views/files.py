@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from runs import audit, disk, raw
 from runs.models import LogFile, Run
 from runs.roles import sees_raw
+from runs.streamed import let_go
 from runs.views.page import find, page_number, show
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _sent(request: HttpRequest, file: LogFile, there: raw.Opened) -> HttpRespons
         answer = HttpResponse(status=416 if span is None else 200)
     else:
         audit.record(request, "download raw", file, run=file.run_id, first=start, bytes=stop - start, size=there.size)
+        let_go()
         answer = StreamingHttpResponse(pieces, status=206 if stop - start < there.size else 200)
     if answer.status_code in (206, 416):
         answer["Content-Range"] = f"bytes {start}-{stop - 1}/{there.size}" if span else f"bytes */{there.size}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.contrib.auth.models import User
 from django.core.signals import request_finished
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 from django.http import StreamingHttpResponse
 from django.test import Client
 
@@ -213,3 +213,13 @@ def test_links_and_what_is_no_file_are_not_read(client: Client, path: Path, tmp_
         LogFile.objects.update(path=outside)
         assert client.get(url()).status_code == 410
     assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_reader_holds_no_connection_to_the_database(client: Client, path: Path) -> None:
+    """The site has ten: ten downloads over a thin line must not stop it."""
+    answer = client.get(url())
+    assert answer.status_code == 200
+    assert connection.connection is None
+    assert AuditEntry.objects.get().action == "download raw"
+    answer.close()
