@@ -47,8 +47,9 @@ def cell(value: Any) -> str:
 def line(values: Iterable[Any]) -> bytes:
     """A line of a CSV file."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([cell(value) for value in values])
-    return out.getvalue().encode()
+    # it quotes the line ends that it writes itself: with \n alone a bare \r in a cell would begin a row
+    csv.writer(out).writerow([cell(value) for value in values])
+    return out.getvalue().removesuffix("\r\n").encode() + b"\n"
 
 
 # runs

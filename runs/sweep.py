@@ -135,7 +135,7 @@ def scale(of: Axis) -> Scale:
     air = (max(places) / 20 - min(places) / 20) or abs(places[0]) / 10 or 1.0
     made.low, made.high = max(min(places) - air, -1.7e308), min(max(places) + air, 1.7e308)
     if of.kind == "log":
-        powers = [10.0**power for power in range(math.ceil(made.low), math.floor(made.high) + 1) if power > -308]
+        powers = [10.0**power for power in range(max(math.ceil(made.low), -307), min(math.floor(made.high), 308) + 1)]
         made.ticks = [(made.place(power), f"{power:g}") for power in powers[:: len(powers) // 6 + 1]]
     else:
         ticks = nice_ticks(made.low, made.high, 5)

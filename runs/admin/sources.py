@@ -35,7 +35,7 @@ class TrainerAdmin(VisibleAdmin):
 
     list_display = ("name", "slug", "seen_by", "source_count", "gpu_type", "gpu_count", "demo")
     search_fields = ("name", "slug", "description")
-    list_filter = ("demo", "groups")
+    list_filter = ("demo", ("groups", admin.RelatedOnlyFieldListFilter))
     filter_horizontal = ("groups",)
     prepopulated_fields = {"slug": ("name",)}
     inlines = (SourceInline,)

@@ -51,7 +51,8 @@ class Metric:
     of: str = "last"
 
     def __str__(self) -> str:
-        return f"{self.of}({quoted(self.tag) if self.tag.startswith(chr(34)) else self.tag})"
+        plain = self.tag == self.tag.strip() and not self.tag.startswith('"')
+        return f"{self.of}({self.tag if plain else quoted(self.tag)})"
 
 
 @dataclass(frozen=True, slots=True)

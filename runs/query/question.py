@@ -63,6 +63,14 @@ def order(text: str) -> Order:
     return Order(column.source or column.key, text.startswith("-"))
 
 
+def _offered(source: Metric | Param) -> Column | None:
+    """The column of a metric or parameter; None where its name is too long to be asked for, or empty."""
+    try:
+        return column_of(str(source))
+    except Unclear:
+        return None
+
+
 class RunQuery(forms.Form):
     """The query string of every list of runs: the page, its totals, the API, exports, saved views."""
 
@@ -216,8 +224,8 @@ class RunQuery(forms.Form):
             names = sorted({name for one in params for name in flat(one)}, key=str.casefold)
             tags = Series.objects.filter(run__in=ids).order_by("tag__name").values_list("tag__name", flat=True).distinct()
             metrics = list(tags[:OFFERED])
-        keys = [*(str(Metric(tag)) for tag in metrics), *(str(Param(name)) for name in names[:OFFERED])]
-        return [*PLAIN.values(), *map(column_of, keys)]
+        found = [*map(Metric, metrics), *map(Param, names[:OFFERED])]
+        return [*PLAIN.values(), *filter(None, map(_offered, found))]
 
     @property
     def _asked(self) -> dict[str, Any]:

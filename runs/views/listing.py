@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from runs.models.run import Status
 from runs.query import RunQuery, TooLarge
 from runs.query.columns import PLAIN
 from runs.query.grammar import FUNCTIONS, Metric, Param, quoted
+from runs.query.limits import bounded
 from runs.query.question import LOOKED_AT
 from runs.saved import may_change, normal
 
@@ -73,7 +75,8 @@ def known(request: HttpRequest) -> HttpResponse:
     offered = query.available_columns() if query.is_valid() else []
     metrics = [column.source.tag for column in offered if isinstance(column.source, Metric)]
     params = [column.source.name for column in offered if isinstance(column.source, Param)]
-    tags = query.runs().exclude(tags=[]).order_by("-pk").values_list("tags", flat=True)[:LOOKED_AT]
+    with bounded():
+        tags = list(query.runs().exclude(tags=[]).order_by("-pk").values_list("tags", flat=True)[:LOOKED_AT])
     return JsonResponse({
         "column": [*(str(Metric(tag, of)) for tag in metrics for of in FUNCTIONS), *(str(Param(name)) for name in params)],
         "metric": [f"{_written(tag)}<" for tag in metrics],
@@ -142,14 +145,16 @@ def _others(shown: list[Column]) -> list[Column]:
 
 def _written(name: str) -> str:
     """A name as a condition takes it."""
-    return quoted(name) if any(sign in name for sign in '=!<>≤≥≠"(') else name
+    return quoted(name) if name != name.strip() or any(sign in name for sign in '=!<>≤≥≠"(') else name
 
 
 def _looser(query: RunQuery) -> list[Looser]:
     """Which conditions keep an empty list empty, and how many runs each of them hides."""
     found = []
     for chip in query.chips[:8]:
-        runs = RunQuery(QueryDict(chip.without), query.user).runs()[: COUNTED + 1].count()
+        runs = 0
+        with suppress(TooLarge), bounded(1):
+            runs = RunQuery(QueryDict(chip.without), query.user).runs()[: COUNTED + 1].count()
         if runs:
             found.append(Looser(chip.sentence, chip.without, min(runs, COUNTED), runs > COUNTED))
     return sorted(found, key=lambda one: one.runs)

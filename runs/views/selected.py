@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.shortcuts import redirect, render
+from django.http import HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods
@@ -74,7 +75,7 @@ def selected(request: HttpRequest) -> HttpResponse:
     ids = form.cleaned_data.get("run", [])
     runs = list(Run.objects.visible_to(request.user).active().filter(pk__in=ids).order_by("-modified", "-id"))
     if deed and valid and _done(request, form, runs):
-        return redirect(_way_back(request, form.cleaned_data["next"]))
+        return HttpResponseRedirect(_way_back(request, form.cleaned_data["next"]))
     context = {"form": form, "runs": runs, "missing": len(ids) - len(runs)}
     return render(request, "runs_selected.html", context, status=200 if valid and form.is_valid() else 400)
 

@@ -235,6 +235,14 @@ def test_no_cell_begins_as_a_formula(start: str) -> None:
     assert cell(f"{start}cmd|' /C calc'!A0").startswith("'")
 
 
+def test_no_line_end_in_a_cell_begins_a_row(lora: Trainer, alice: User) -> None:
+    run = make_run(make_source(lora), params={"a": "x\r=1+1", "b": "x\n=1+1"})
+    path = reverse("api:run-export") + "?column=param:a&column=param:b"
+    told = b"".join(signed_in(alice).get(path)).decode()
+    assert told.count("\r") == 1
+    assert told.endswith(f'{run.pk},{run.name},"x\r=1+1","x\n=1+1"\n')
+
+
 def test_runs_of_hidden_trainers_are_not_exported(lora: Trainer, charlie: User, alice: User) -> None:
     make_run(make_source(lora), name="secret")
     assert runs(signed_in(charlie), "json") == []

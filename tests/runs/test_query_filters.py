@@ -239,3 +239,14 @@ def test_someone_without_a_sight_of_anything_finds_nothing(db: None) -> None:
     make_run(make_source(make_trainer("hidden", "others")))
     user = make_user("eve")
     assert found(user) == [] and asked(user).totals()["runs"] == 0
+
+
+def test_the_picker_leaves_out_what_cannot_be_asked_for(source: Source, alice: User) -> None:
+    """A trainer may call a metric nothing at all, and a parameter by ten thousand letters."""
+    run = make_run(source, params={"x" * 10_000: 1, '"': 2, "lr": 3})
+    for tag in ("", " ", '"a', " lead ", "a<b", ")"):
+        make_points(run, tag, [1.0])
+    keys = [column.key for column in asked(alice).available_columns() if column.source]
+    assert keys == ['last(" ")', 'last(" lead ")', 'last("\\"a")', "last())", "last(a<b)", 'param:"', "param:lr"]
+    row, = asked(alice, column=keys).page().rows
+    assert {row.cells[key] for key in keys} == {1.0, 2, 3}

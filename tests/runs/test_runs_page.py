@@ -412,7 +412,13 @@ def test_without_scripts_chosen_runs_have_a_page_of_their_own(bob: User, source:
     assert client.get(reverse("selected")).status_code == 400
 
 
-@pytest.mark.parametrize("where", ["https://evil.example/", "//evil.example", "javascript:alert(1)"])
+@pytest.mark.parametrize("where", ["https://evil.example/", "//evil.example", "javascript:alert(1)", ""])
 def test_the_way_back_leads_to_no_foreign_site(client: Client, source: Source, where: str) -> None:
     answer = client.post(reverse("selected"), {"run": [make_run(source).pk], "do": "bookmark", "next": where})
     assert answer["Location"] == reverse("runs")
+
+
+def test_a_way_back_is_an_address_never_the_name_of_a_route(client: Client, source: Source) -> None:
+    for where in ("nowhere", "account"):
+        answer = client.post(reverse("selected"), {"run": [make_run(source).pk], "do": "bookmark", "next": where})
+        assert (answer.status_code, answer["Location"]) == (302, where)

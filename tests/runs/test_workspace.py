@@ -190,6 +190,13 @@ def test_a_dot_a_run(alice: User, three: list[Run]) -> None:
     assert "val/accuracy: 0.9" in html
 
 
+def test_dots_stand_as_far_apart_as_floats_go(alice: User, lora: Trainer) -> None:
+    for value in (5e-324, 1.0, 1.7e308):
+        make_points(make_run(make_source(lora), params={"lr": value}), "loss", [value])
+    html = page(alice, "tab=scatter&across=param:lr&y=loss")
+    assert html.count('<circle class="c9" cx') == 3
+
+
 def test_the_metric_of_each_dataset(alice: User, three: list[Run]) -> None:
     """CH-56."""
     html = page(alice, "tab=datasets")
