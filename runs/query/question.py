@@ -224,8 +224,8 @@ class RunQuery(forms.Form):
             names = sorted({name for one in params for name in flat(one)}, key=str.casefold)
             tags = Series.objects.filter(run__in=ids).order_by("tag__name").values_list("tag__name", flat=True).distinct()
             metrics = list(tags[:OFFERED])
-        found = [*map(Metric, metrics), *map(Param, names[:OFFERED])]
-        return [*PLAIN.values(), *filter(None, map(_offered, found))]
+        found: list[Metric | Param] = [*map(Metric, metrics), *map(Param, names[:OFFERED])]
+        return [*PLAIN.values(), *(column for source in found if (column := _offered(source)))]
 
     @property
     def _asked(self) -> dict[str, Any]:
