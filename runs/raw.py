@@ -7,6 +7,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 
 from runs import disk, identity
 from runs.models import LogFile
@@ -19,9 +20,9 @@ RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A descriptor of our own, and what it was when it was opened."""
+    """A file of our own, and what it was when it was opened; dropped, it is closed."""
 
-    fd: int
+    file: FileIO
     size: int
     etag: str
 
@@ -34,17 +35,17 @@ def open_file(file: LogFile) -> Opened:
     with opened(file.source.root, bytes(file.path)) as fd:
         seen = identity.of(fd)
         etag = f'"{seen.device:x}-{seen.inode:x}-{seen.size:x}-{seen.mtime_ns:x}"'
-        return Opened(os.dup(fd), seen.size, etag)
+        return Opened(FileIO(os.dup(fd)), seen.size, etag)
 
 
 class Pieces:
-    """The bytes ``start`` to ``stop`` of a descriptor, read as they are sent.
+    """The bytes ``start`` to ``stop`` of a file, read as they are sent.
 
     An asynchronous iterator: an ASGI server would collect a plain one in memory.
     """
 
-    def __init__(self, fd: int, start: int, stop: int) -> None:
-        self.fd, self.at, self.stop = fd, start, stop
+    def __init__(self, file: FileIO, start: int, stop: int) -> None:
+        self.file, self.at, self.stop = file, start, stop
 
     def __aiter__(self) -> Pieces:
         return self
@@ -53,7 +54,7 @@ class Pieces:
         count = min(PIECE, self.stop - self.at)
         if count <= 0:
             raise StopAsyncIteration
-        data = await disk.ask_async(partial(os.pread, self.fd, count, self.at))
+        data = await disk.ask_async(partial(os.pread, self.file.fileno(), count, self.at))
         if not data:  # it shrank: breaking off says so, fewer bytes than promised would not
             raise OSError("the file became shorter")
         self.at += len(data)
@@ -61,7 +62,7 @@ class Pieces:
 
     def close(self) -> None:
         """Called by Django at the response's end, whatever it was."""
-        os.close(self.fd)
+        self.file.close()
 
 
 def part(header: str, size: int) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ class Pace:
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.open.set()
+        self.gone = False
 
     def pauseProducing(self) -> None:
         """The buffer is full."""
@@ -35,8 +36,10 @@ class Pace:
         """It has been sent."""
         self.open.set()
 
-    #: The reader is gone: whatever is still sent is dropped by daphne.
-    stopProducing = resumeProducing
+    def stopProducing(self) -> None:
+        """The reader is gone."""
+        self.gone = True
+        self.open.set()
 
 
 class Paced:
@@ -64,16 +67,19 @@ def waiting(send: Send) -> Send:
         if streams and not registered and request.channel is not None:
             request.registerProducer(pace, True)
             registered = True
-        elif not streams and registered:
+        elif not streams and registered and request.channel is not None:
             request.unregisterProducer()
             registered = False
             pace.open.set()
         await send(message)
         try:
-            await asyncio.wait_for(pace.open.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await pace.open.wait()
         except TimeoutError:
             if request.channel is not None:
                 request.channel.forceAbortClient()
-            pace.open.set()
+            pace.stopProducing()
+        if pace.gone:  # Django then ends the response, and with it its file and connection
+            raise asyncio.CancelledError
 
     return paced

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
@@ -19,13 +20,17 @@ from runs.counts import BROKEN, Counts, Held, held
 from runs.figures import dress_rows
 from runs.models import Run, Source, Trainer
 from runs.models.run import Status
+from runs.streamed import let_go
 from runs.views.latest import latest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from django.contrib.auth.models import AnonymousUser, User
     from django.http import HttpRequest, HttpResponse
+
+    Page = Callable[..., HttpResponse]
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -95,6 +100,18 @@ def locked_out(request: HttpRequest, answer: HttpResponse | None, credentials: d
     return closed
 
 
+def apart(page: Page) -> Page:
+    """Django makes the pages of errors in threads of their own, whose connections nobody would give back."""
+    @wraps(page)
+    def made(*args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return page(*args, **kwargs)
+        finally:
+            let_go()
+    return made
+
+
+@apart
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A request that cannot be read: a page, or a problem document of the API."""
     if is_api(request):
@@ -102,6 +119,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.bad_request(request, exception)
 
 
+@apart
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Something that this user may not do."""
+    return defaults.permission_denied(request, exception)
+
+
+@apart
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """An address that leads nowhere."""
     if is_api(request):
@@ -109,6 +133,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.page_not_found(request, exception)
 
 
+@apart
 def server_error(request: HttpRequest) -> HttpResponse:
     """An error of ours, of which only the log tells."""
     if is_api(request):

@@ -51,7 +51,7 @@ def _sent(request: HttpRequest, file: LogFile, there: raw.Opened) -> HttpRespons
         asked = ""
     span = raw.part(asked, there.size)
     start, stop = span or (0, 0)
-    pieces = raw.Pieces(there.fd, start, stop)
+    pieces = raw.Pieces(there.file, start, stop)
     answer: HttpResponse | StreamingHttpResponse
     if span is None or request.method == "HEAD":
         pieces.close()

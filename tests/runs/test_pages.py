@@ -8,13 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.test import Client
+from django.db import connection
+from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils.timezone import now
 
 from runs.models import Event, Job, Run, Sample, Source, TextSummary, Trainer, Transition
-from tests.runs.conftest import signed_in
+from tests.runs.conftest import BACKEND, signed_in
 from tests.runs.factories import make_file, make_full_run, make_points, make_run, make_source, make_user, tabs
 
 if TYPE_CHECKING:
@@ -224,3 +226,21 @@ def test_a_failure_is_friendly_and_tells_no_detail(client: Client, monkeypatch: 
     shown = text(client, reverse("runs"), status=500)
     assert "Something failed here" in shown
     assert "secret detail" not in shown
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/nothing/", "/admin/login/"])
+def test_the_page_of_an_error_keeps_no_connection_to_the_database(alice: User, path: str) -> None:
+    """Under daphne a thread of its own makes it: with as many threads as the pool has connections the site stood still."""
+    client = AsyncClient()
+    client.force_login(alice, backend=BACKEND)
+    before = _connections()
+    answer = async_to_sync(client.get)(path)
+    assert answer.status_code in (403, 404)
+    assert _connections() == before
+
+
+def _connections() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])

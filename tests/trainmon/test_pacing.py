@@ -66,6 +66,7 @@ def test_who_hangs_up_ends_the_stream(port: int):
     while said(port, "/open") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert said(port, "/open") == 0
+    assert said(port, "/sent") < 20
 
 
 @pytest.mark.parametrize("patience", [0.5])
@@ -73,6 +74,7 @@ def test_who_never_reads_is_cut_off(port: int):
     with asking(port) as client:
         time.sleep(2)
         assert said(port, "/open") == 0
+        assert said(port, "/sent") < 20
         total = 0
         with contextlib.suppress(ConnectionResetError):
             while data := client.recv(1 << 20):
