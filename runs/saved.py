@@ -1,25 +1,28 @@
 """Saved views: a question to the run list, kept under a name.
 
-Whoever may see a view sees through it only the runs that they may see anyway.  What others
+Whoever may see a view sees through it only the runs that they may see anyway, and a shared one
+that names a trainer, dataset or run is hidden from those who may not see that.  What others
 see (a shared view) is changed by those who may change runs, and leaves an audit entry.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
-from django.http import QueryDict
+from django.http import Http404, QueryDict
 
 from runs import audit, redact
-from runs.models import SavedView
+from runs.models import Dataset, Run, SavedView, Trainer
 from runs.query.columns import DEFAULT
 from runs.query.question import DEFAULT_SORT
 from runs.readers.plain import plain
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
+    from django.db.models import QuerySet
     from django.http import HttpRequest
 
     from runs.query import RunQuery
@@ -41,6 +44,40 @@ def normal(query: RunQuery) -> str:
         if values and name not in PLACE and values != USUAL.get(name):
             asked.setlist(name, values)
     return asked.urlencode()
+
+
+def views_of(user: User | AnonymousUser) -> list[SavedView]:
+    """The views that a user may open, by name."""
+    views = list(SavedView.objects.visible_to(user).select_related("owner"))
+    asked = {view.pk: QueryDict(view.query) for view in views if view.owner_id != user.pk}
+    hidden = {name: _hidden(name, {word for one in asked.values() for word in one.getlist(name)}, user) for name in NAMED}
+    return [view for view in views if view.pk not in asked
+            or not any(hidden[name].intersection(asked[view.pk].getlist(name)) for name in NAMED)]
+
+
+def find(user: User | AnonymousUser, pk: int) -> SavedView:
+    """A view that the user may open, else Http404."""
+    view = next((view for view in views_of(user) if view.pk == pk), None)
+    if view is None:
+        raise Http404
+    return view
+
+
+#: The parts of a question that name something of one trainer, and what they name it by.
+NAMED: dict[str, tuple[str, Callable[[User | AnonymousUser], QuerySet[Any]]]] = {
+    "trainer": ("slug", Trainer.objects.visible_to),
+    "dataset": ("pk", lambda user: Dataset.objects.filter(trainer__in=Trainer.objects.visible_to(user))),
+    "run": ("pk", Run.objects.visible_to),
+}
+
+
+def _hidden(name: str, words: set[str], user: User | AnonymousUser) -> set[str]:
+    """Those of the words that name nothing the user may see."""
+    field, visible = NAMED[name]
+    known = {word for word in words if field == "slug" or word.isascii() and word.isdigit() and len(word) < 19}
+    if known:
+        known = {str(one) for one in visible(user).filter(**{f"{field}__in": known}).values_list(field, flat=True)}
+    return words - known
 
 
 def save(request: HttpRequest, name: str, query: RunQuery, shared: bool = False) -> SavedView:

@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.http import JsonResponse, QueryDict
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from runs import saved
 from runs.figures import dress_rows
-from runs.models import Dataset, SavedView, Source, Trainer
+from runs.models import Dataset, Source, Trainer
 from runs.models.run import Status
 from runs.query import RunQuery, TooLarge
 from runs.query.columns import PLAIN
 from runs.query.grammar import FUNCTIONS, Metric, Param, quoted
 from runs.query.limits import bounded
 from runs.query.question import LOOKED_AT
-from runs.saved import may_change, normal
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
     from django.http import HttpRequest, HttpResponse
 
+    from runs.models import SavedView
     from runs.query import Column
 
 #: What a filter's list of boxes offers at most; the rest is found by the search.
@@ -52,7 +53,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
     """The run list as a saved view shows it; a query string on top of it is a change that is not saved yet."""
-    view = get_object_or_404(SavedView.objects.visible_to(request.user).select_related("owner"), pk=pk)
+    view = saved.find(request.user, pk)
     return listing(request, RunQuery(request.GET or QueryDict(view.query), request.user), view)
 
 
@@ -105,7 +106,7 @@ def listing(
 
 def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) -> dict[str, Any]:
     """The question, the views beside it, and what its form offers."""
-    question = normal(query)
+    question = saved.normal(query)
     return {
         "query": query,
         "question": question,
@@ -113,9 +114,9 @@ def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) 
         "asked": {name: [one for one in query.query.getlist(name) if one.strip()] for name in query.fields},
         "here": view.get_absolute_url() if view else reverse("runs"),
         "view": view,
-        "changed": view is not None and question != normal(RunQuery(QueryDict(view.query), user)),
-        "may_change": view is not None and may_change(user, view),
-        "views": SavedView.objects.visible_to(user).select_related("owner"),
+        "changed": view is not None and question != saved.normal(RunQuery(QueryDict(view.query), user)),
+        "may_change": view is not None and saved.may_change(user, view),
+        "views": saved.views_of(user),
         "trainers": Trainer.objects.visible_to(user)[:OFFERED],
         "datasets": _datasets(user, query),
         "statuses": _statuses(),

@@ -8,11 +8,10 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from runs import saved
-from runs.models import SavedView
 from runs.query import RunQuery
 from runs.views.listing import listing
 
@@ -49,7 +48,7 @@ def views(request: HttpRequest) -> HttpResponse:
 @require_POST
 def change_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Rename, share or re-save one's view: what the form does not send stays as it is."""
-    view = get_object_or_404(SavedView.objects.visible_to(request.user), pk=pk)
+    view = saved.find(request.user, pk)
     form = ViewForm(request.POST)
     query = _query(request, form)
     if form.is_valid():
@@ -73,7 +72,7 @@ def change_view(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def delete_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete one's view."""
-    view = get_object_or_404(SavedView.objects.visible_to(request.user), pk=pk)
+    view = saved.find(request.user, pk)
     saved.delete(request, view)
     messages.success(request, f"Deleted the view “{view.name}”. Its runs are still here.")
     return redirect("runs")
