@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ from django.urls import reverse
 from runs.colours import COLOURS, Look, looks
 from runs.compare import flat
 from runs.models import Run
-from runs.query import RunQuery
+from runs.query import RunQuery, TooLarge
+from runs.query.limits import bounded
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 SHOWN = 20
 #: Runs that a page of the list names.
 LISTED = 30
+#: Runs up to which the list is counted.
+COUNTED = 1000
 TABS = {"charts": "Charts", "table": "Differences", "parallel": "Parallel", "scatter": "Scatter", "datasets": "Datasets"}
 AXES = {"step": "step", "relative": "relative time", "wall": "time"}
 SPREADS = {"range": "min to max", "std": "± std", "none": "mean only"}
@@ -189,6 +193,17 @@ class Workspace:
         ids = [one.pk for one in self.shown]
         turned = [pk for pk in ids if pk != run.pk] if run.pk in ids else [*ids, run.pk]
         return Listed(run, self.looks.get(run.pk), self.link(shown=",".join(map(str, turned)) or "none"))
+
+    @cached_property
+    def fitting(self) -> str:
+        """How many runs the list has: "12", "more than 1,000", nothing where counting takes long."""
+        page = self._page
+        if not (page.before or page.after):
+            return f"{len(page.rows):,}"
+        with suppress(TooLarge), bounded(1):
+            runs = self.query.runs()[: COUNTED + 1].count()
+            return f"{runs:,}" if runs <= COUNTED else f"more than {COUNTED:,}"
+        return ""
 
     @property
     def full(self) -> bool:

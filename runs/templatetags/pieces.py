@@ -119,9 +119,9 @@ def named(run: Run) -> SafeString:
     """The name with its dataset below, and what is kept or odd about the run."""
     path = run.path_text
     title = run.name if path == run.name else f"{short(run.name, 500)}\n{short(path, 500)}"
-    dataset = short(run.dataset.name, 120) if run.dataset else "–"
+    dataset = format_html("<span>{}</span>", short(run.dataset.name, 120)) if run.dataset else DASH
     return format_html(
-        '<div class="named"><a href="{}" title="{}">{}</a>{}<small><span>{}</span> {}</small></div>',
+        '<div class="named"><a href="{}" title="{}">{}</a>{}<small>{} {}</small></div>',
         address(run), title, short(run.name, 160), signs(run), dataset, badges(run),
     )  # fmt: skip
 

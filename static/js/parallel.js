@@ -11,6 +11,8 @@ const BOTTOM = 30;
 const MISSING = 22;
 const SHADES = 8;
 const NARROWEST = 118;
+// Up to so many distinct values an axis is marked at these, not at even distances.
+const FEW = 7;
 
 export function drawParallel(box, data, counted) {
   new Parallel(box, data, counted).draw();
@@ -183,9 +185,20 @@ class Axis {
       return this.words.map((word, n) => [this.share(n), word]).filter((_, n) => n % every === 0);
     }
     if (this.low === this.high) return [[0.5, number(this.low)]];
+    const few = [...new Set(this.values.filter((value) => value !== null))];
+    if (few.length <= FEW) return this.apart(few.map((value) => [this.share(value), rounded(value)]));
     const powers = this.kind === "log" ? decades(this.low, this.high) : [];
     if (powers.length > 1) return powers.map((value) => [this.share(value), rounded(value)]);
     return [0, 0.25, 0.5, 0.75, 1].map((share) => [share, rounded(this.value(share))]);
+  }
+
+  // Of ticks that would touch those that stand clear of the one below; the highest always.
+  apart(ticks) {
+    ticks.sort(([a], [b]) => a - b);
+    const room = 13 / (HEIGHT - BOTTOM - MISSING - TOP);
+    const kept = ticks.slice(-1);
+    for (const tick of ticks.slice(0, -1)) if (kept.every(([share]) => Math.abs(share - tick[0]) >= room)) kept.push(tick);
+    return kept;
   }
 
   get brushed() {

@@ -422,3 +422,12 @@ def test_a_way_back_is_an_address_never_the_name_of_a_route(client: Client, sour
     for where in ("nowhere", "account"):
         answer = client.post(reverse("selected"), {"run": [make_run(source).pk], "do": "bookmark", "next": where})
         assert (answer.status_code, answer["Location"]) == (302, where)
+
+
+def test_a_list_without_runs_offers_no_charts_and_no_export_of_them(client: Client, source: Source) -> None:
+    assert "Workspace</a>" not in client.get("/runs/").content.decode().partition('class="toolbar"')[2]
+    make_run(source)
+    assert "Workspace</a>" in client.get("/runs/").content.decode().partition('class="toolbar"')[2]
+    empty = client.get("/runs/?q=nothing-is-called-so").content.decode().partition('class="toolbar"')[2]
+    assert "Workspace</a>" not in empty
+    assert "as=csv" not in empty

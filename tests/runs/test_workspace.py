@@ -84,6 +84,15 @@ def test_the_last_eye_can_be_shut(alice: User, three: list[Run]) -> None:
     assert "No run is shown" in none
 
 
+def test_the_list_says_how_many_runs_it_has(alice: User, lora: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source(lora)
+    runs = [make_run(source, name=f"run-{number}") for number in range(35)]
+    assert "<b>20</b> shown of 35" in page(alice)
+    assert "<b>1</b> shown of 3<" in page(alice, f"run={runs[0].pk}&run={runs[1].pk}&run={runs[2].pk}&shown={runs[1].pk}")
+    monkeypatch.setattr("runs.workspace.COUNTED", 32)
+    assert "<b>20</b> shown of more than 32" in page(alice)
+
+
 def test_no_more_than_twenty_are_shown_and_the_page_says_so(alice: User, lora: Trainer) -> None:
     """P20."""
     source = make_source(lora)
