@@ -119,10 +119,12 @@ def named(run: Run) -> SafeString:
     """The name with its dataset below, and what is kept or odd about the run."""
     path = run.path_text
     title = run.name if path == run.name else f"{short(run.name, 500)}\n{short(path, 500)}"
-    dataset = format_html("<span>{}</span>", short(run.dataset.name, 120)) if run.dataset else DASH
+    dataset = format_html("<span>{}</span> ", short(run.dataset.name, 120)) if run.dataset else NOTHING
+    odd = badges(run)
+    below = format_html("<small>{}{}</small>", dataset, odd) if dataset or odd else NOTHING
     return format_html(
-        '<div class="named"><a href="{}" title="{}">{}</a>{}<small>{} {}</small></div>',
-        address(run), title, short(run.name, 160), signs(run), dataset, badges(run),
+        '<div class="named"><a href="{}" title="{}">{}</a>{}{}</div>',
+        address(run), title, short(run.name, 160), signs(run), below,
     )  # fmt: skip
 
 

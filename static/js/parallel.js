@@ -163,7 +163,7 @@ class Axis {
     title.append(full);
     group.append(title);
     for (const [share, text] of this.ticks()) {
-      const label = element("text", { x: this.x + 6, y: floor - share * (floor - TOP) + 4, class: "tick" });
+      const label = element("text", { x: this.x + 6, y: floor - share * (floor - TOP) - 4, class: "tick" });
       label.textContent = text.length > 14 ? `${text.slice(0, 13)}…` : text;
       group.append(label);
     }

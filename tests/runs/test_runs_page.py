@@ -431,3 +431,10 @@ def test_a_list_without_runs_offers_no_charts_and_no_export_of_them(client: Clie
     empty = client.get("/runs/?q=nothing-is-called-so").content.decode().partition('class="toolbar"')[2]
     assert "Workspace</a>" not in empty
     assert "as=csv" not in empty
+
+
+def test_below_a_name_stands_its_dataset_or_nothing(client: Client, source: Source) -> None:
+    make_run(source, name="plain")
+    assert ">plain</a></div>" in client.get("/runs/").content.decode()
+    make_run(source, name="measured", dataset="alpaca")
+    assert "<span>alpaca</span>" in client.get("/runs/").content.decode()
