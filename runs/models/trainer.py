@@ -173,9 +173,10 @@ class Source(models.Model):
         self.real_root = os.path.realpath(self.root)
         for other in Source.objects.filter(enabled=True).exclude(pk=self.pk) if self.enabled else []:
             if self._overlaps(other):
+                # unnamed: whoever adds a source may not see the other one's trainer
                 raise ValidationError(
-                    {"root": f"{self.root} and {other.root} (trainer {other.trainer.slug}) contain one another: "
-                             "every run would be registered twice. Change or disable one of them."}
+                    {"root": f"{self.root} and the root of another source contain one another: every run would be "
+                             "registered twice. Change or disable one of them; an admin sees all sources."}
                 )
 
     def _overlaps(self, other: Source) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING
 
@@ -293,3 +294,15 @@ def test_notes_bookmarks_and_datasets_are_listed_by_who_may_see_them(
         assert "hidden-" not in page and ("qwen-r16" in page or "alpaca" in page)
     assert "hidden-run" in signed_in(ada).get(reverse("admin:runs_bookmark_changelist")).content.decode()
     assert Dataset.objects.count() == 2
+
+
+def test_a_stranger_who_adds_a_source_learns_of_no_other(lora: Trainer, tmp_path: Path) -> None:
+    make_source(lora, root=str(tmp_path / "secret-root"))
+    mine = make_trainer("mine", "team-mine")
+    client = signed_in(make_user("dora", "operator", "team-mine"))
+    for root in (tmp_path, tmp_path / "secret-root" / "below"):
+        page = client.post("/admin/runs/source/add/", {"trainer": mine.pk, "root": root, "layout": "auto", "enabled": "on"})
+        told = page.content.decode()
+        assert "contain one another" in told
+        assert "lora" not in told
+        assert f"{tmp_path / 'secret-root'}" not in told.replace(f"{root}", "")
