@@ -16,8 +16,9 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from django.db.models import Case, F, IntegerField, QuerySet, Value, When
+from django.db.models import F
 
 from runs.models import LogFile, Segment, Series, Tag
 from runs.pieces import POINTS_PER_PAGE, Array, Piece, Window, found
@@ -65,6 +66,16 @@ class Drawing:
     restarts: list[Restart] = field(default_factory=list)
     writers: list[str] = field(default_factory=list)
     coarse: bool = False
+
+
+class Main(NamedTuple):
+    """What a list tells of a run's main metric: a list has fifty of them, and objects of the model would take longer."""
+
+    tag: str
+    series: int
+    points: int
+    last_wall: float | None
+    last: float | None
 
 
 def drawings(series: Sequence[Series], points: int = POINTS_PER_PAGE) -> dict[int, Drawing]:
@@ -204,9 +215,13 @@ def main_tags() -> list[int]:
     return [ids[name] for name in MAIN_TAGS if name in ids]
 
 
-def main_series() -> QuerySet[Series]:
-    """The series a run list shows, best tag first."""
-    best = main_tags()
-    ranks = [When(tag=pk, then=Value(rank)) for rank, pk in enumerate(best)]
-    rank = Case(*ranks, default=Value(len(best)), output_field=IntegerField())
-    return Series.objects.filter(tag__in=best).annotate(rank=rank).order_by("rank")
+def main_series(runs: Collection[int]) -> dict[int, Main]:
+    """The series that a run list shows of each of these runs: that of the best tag that it has."""
+    names = dict(Tag.objects.filter(name__in=MAIN_TAGS).values_list("pk", "name"))
+    rows = Series.objects.filter(run__in=runs, tag__in=names.keys()).order_by()
+    best: dict[int, Main] = {}
+    for run, tag, pk, points, wall, last in rows.values_list("run_id", "tag_id", "pk", "count", "last_wall", "last"):
+        one = Main(names[tag], pk, points, wall, last)
+        if run not in best or MAIN_TAGS.index(one.tag) < MAIN_TAGS.index(best[run].tag):
+            best[run] = one
+    return best

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from django.contrib.postgres.aggregates import BoolOr
-from django.db.models import Q
 
-from runs.charts import Drawing, Line, drawings, main_series
+from runs.charts import Drawing, Line, Main, drawings, main_series
 from runs.models import Bookmark, LogFile, Note, Run, Series
 from runs.thinning import Array, nice_ticks, thin
 
@@ -240,25 +238,25 @@ def dress_rows(
     notes = Counter(Note.objects.filter(run__in=ids).order_by().values_list("run", flat=True))
     bookmarks = _bookmarks(ids, user) if user else {}
     stuck = Counter(LogFile.objects.filter(run__in=ids).exclude(error="").order_by().values_list("run", flat=True))
-    best: dict[int, Series] = {}
-    for series in main_series().filter(run__in=ids).select_related("tag") if sparks else ():
-        best.setdefault(series.run_id, series)
+    best = main_series(ids) if sparks else {}
     paths = _sparks([(run, best[run.pk]) for run in runs if run.pk in best])
     for run in runs:
         run.unreadable, run.noted = stuck[run.pk], notes[run.pk]
         run.bookmarked = bookmarks.get(run.pk, False)
         run.shared_bookmark = run.pk in bookmarks
         one = best.get(run.pk)
-        run.main = Spark(one.tag.name, one.last, paths[run.pk]) if one else None
+        run.main = Spark(one.tag, one.last, paths[run.pk]) if one else None
     return runs
 
 
-def _sparks(pairs: Sequence[tuple[Run, Series]]) -> dict[int, str]:
+def _sparks(pairs: Sequence[tuple[Run, Main]]) -> dict[int, str]:
     """The sparklines of some runs.  Those of runs that did not change since are remembered."""
-    keys = {run.pk: (one.pk, run.version, one.count, one.last_wall) for run, one in pairs}
-    new = [one for run, one in pairs if keys[run.pk] not in _remembered]
-    drawn = drawings(new, SPARK_POINTS) if new else {}
-    paths = {run.pk: spark(drawn[one.pk]) if one.pk in drawn else _remembered[keys[run.pk]] for run, one in pairs}
+    keys = {run.pk: (one.series, run.version, one.points, one.last_wall) for run, one in pairs}
+    new = [one.series for run, one in pairs if keys[run.pk] not in _remembered]
+    drawn = drawings(list(Series.objects.filter(pk__in=new)), SPARK_POINTS) if new else {}
+    paths = {
+        run.pk: spark(drawn[one.series]) if one.series in drawn else _remembered.get(keys[run.pk], "") for run, one in pairs
+    }
     if len(_remembered) > SPARKS_REMEMBERED:
         _remembered.clear()
     _remembered.update({keys[pk]: path for pk, path in paths.items()})
@@ -267,8 +265,10 @@ def _sparks(pairs: Sequence[tuple[Run, Series]]) -> dict[int, str]:
 
 def _bookmarks(ids: Sequence[int], user: User | AnonymousUser) -> dict[int, bool]:
     """The runs that the user sees bookmarked, and whether a bookmark is their own."""
-    seen = Bookmark.objects.visible_to(user).filter(run__in=ids).order_by()
-    return dict(seen.values_list("run").annotate(mine=BoolOr(Q(owner=user.pk))))
+    marks: dict[int, bool] = {}
+    for run, owner in Bookmark.objects.visible_to(user).filter(run__in=ids).order_by().values_list("run_id", "owner_id"):
+        marks[run] = marks.get(run, False) or owner == user.pk
+    return marks
 
 
 def spark(drawing: Drawing) -> str:

@@ -20,6 +20,10 @@ class Asked(forms.Field):
         super().__init__(required=False)
         self.parse, self.most, self.longest = parse, most, longest
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Asked:
+        """Itself: no question changes its fields, and copying them takes as long as reading all their values."""
+        return self
+
     def clean(self, value: Sequence[str] | None) -> Any:
         """The values, once each and in order; the one value or None where ``most`` is None."""
         texts = list(dict.fromkeys(text for text in map(str.strip, value or []) if text))

@@ -23,7 +23,7 @@ from runs.query.fields import Asked, choice, whole
 from runs.query.filters import filtered, words
 from runs.query.grammar import Metric, Param, Unclear, metric_condition, param_condition, shown, span
 from runs.query.limits import bounded
-from runs.query.rows import OF_SOURCE, rows
+from runs.query.rows import rows
 from runs.query.sorting import kinds, stretches
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class RunQuery(forms.Form):
             shown, more = places[:length], len(places) > length
             if before:
                 shown.reverse()
-            found = rows([place.pk for place in shown], self.columns, self._tags, self._sources, also)
+            found = rows([place.pk for place in shown], self.columns, self._tags, self.sources, also)
         if not shown:
             return RunPage([])
         first, last = self._cursor(shown[0]), self._cursor(shown[-1])
@@ -194,7 +194,7 @@ class RunQuery(forms.Form):
         while self.is_valid():
             with bounded():
                 places = self._walk(at, LONGEST_PAGE)
-                found = rows([place.pk for place in places], self.columns, self._tags, self._sources, also)
+                found = rows([place.pk for place in places], self.columns, self._tags, self.sources, also)
             yield from found
             if len(places) < LONGEST_PAGE:
                 return
@@ -227,6 +227,12 @@ class RunQuery(forms.Form):
         found: list[Metric | Param] = [*map(Metric, metrics), *map(Param, names[:OFFERED])]
         return [*PLAIN.values(), *(column for source in found if (column := _offered(source)))]
 
+    @cached_property
+    def sources(self) -> dict[int, Source]:
+        """All sources that the user may see, with their trainers: runs are filtered by them, and pages tell of them."""
+        seen = Source.objects.visible_to(self.user).order_by("trainer__name", "root").select_related("trainer")
+        return {source.pk: source for source in seen.defer("verdicts", "fingerprint", "problems")}
+
     @property
     def _asked(self) -> dict[str, Any]:
         self.is_valid()
@@ -241,14 +247,8 @@ class RunQuery(forms.Form):
         return tag_ids(names | set(MAIN_TAGS) if main else names)
 
     @cached_property
-    def _sources(self) -> dict[int, Source]:
-        """All sources that the user may see, with their trainers: runs are filtered by them, and rows show them."""
-        seen = Source.objects.visible_to(self.user).order_by().select_related("trainer")
-        return {source.pk: source for source in seen.defer(*(name.removeprefix("source__") for name in OF_SOURCE))}
-
-    @cached_property
     def _found(self) -> RunQuerySet:
-        visible = Run.objects.visible_to(self.user, sources=self._sources.keys()).active()
+        visible = Run.objects.visible_to(self.user, sources=self.sources.keys()).active()
         return filtered(visible, self._asked, self._tags, self.user)
 
     def _walk(self, at: paging.Place | None, limit: int, *, backwards: bool = False) -> list[paging.Place]:

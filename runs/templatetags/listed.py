@@ -10,8 +10,10 @@ from django import template
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils.html import conditional_escape, escape, format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
+from runs.models import Source
 from runs.query.columns import DEFAULT, PLAIN
 from runs.templatetags.pieces import measured, named, short, status, steps
 from runs.templatetags.shown import (
@@ -37,6 +39,10 @@ register = template.Library()
 #: Kinds of columns that stand at the right of their cells, digit below digit.
 NUMBERS = {"number", "count", "size", "time", "duration", "progress", "metric", "param"}
 TEXTS = {"text", "trainer", "tags"}
+ARROWS = {
+    "ascending": mark_safe('<i aria-hidden="true">↑</i>'),
+    "descending": mark_safe('<i aria-hidden="true">↓</i>'),
+}
 #: Characters that a cell of text shows; the title has more.
 SHOWN, TITLE = 80, 500
 
@@ -55,36 +61,54 @@ def css(column: Column) -> str:
     return f"c-{column.key} {'num' if column.kind in NUMBERS else 'c-text' if column.kind in TEXTS else ''}".rstrip()
 
 
-@register.inclusion_tag("_heading.html", takes_context=True)
-def heading(context: dict[str, Any], column: Column) -> dict[str, Any]:
-    """A column's heading; where the list answers a question, it sorts by the column."""
-    shown = {"column": column, "css": css(column), "title": column.key if column.source else ""}
+@register.simple_tag(takes_context=True)
+def headings(context: dict[str, Any], columns: Sequence[Column]) -> SafeString:
+    """The columns' headings; where the list answers a question, they sort by their columns."""
     query: RunQuery | None = context.get("query")
-    if query is None or not column.sortable:
-        return shown
-    current = query.sorted_by
-    down, mine = current.startswith("-"), current.removeprefix("-") == column.key
-    turned = column.key if down else f"-{column.key}"
-    sort = turned if mine else f"{column.first}{column.key}"
-    direction = ("descending" if down else "ascending") if mine else ""
-    return {**shown, "address": address(context["here"], query.query, sort=sort), "direction": direction}
+    if query is None:
+        return format_html_join("", "{}", ((_heading(column),) for column in columns))
+    current, rest = query.sorted_by, without(query.query, "sort")
+    written = []
+    for column in columns:
+        down, mine = current.startswith("-"), current.removeprefix("-") == column.key
+        turned = column.key if down else f"-{column.key}"
+        sort = urlencode({"sort": turned if mine else f"{column.first}{column.key}"})
+        direction = ("descending" if down else "ascending") if mine else ""
+        address = asking(context["here"], f"{rest}&{sort}" if rest else sort)
+        written.append((_heading(column, address if column.sortable else "", direction),))
+    return format_html_join("", "{}", written)
 
 
-@register.filter
-def box(run: Run, form: str) -> SafeString:
-    """A box that chooses the run for a form."""
+def _heading(column: Column, address: str = "", direction: str = "") -> SafeString:
+    title = format_html(' title="{}"', column.key) if column.source else ""
+    sorted_by = format_html(' aria-sort="{}"', direction) if direction else ""
+    label = short(column.label, 60)
+    if address:
+        arrow = ARROWS[direction] if direction else ""
+        label = format_html('<a href="{}"><span>{}</span>{}</a>', address, label, arrow)
+    return format_html('<th scope="col" class="{}"{}{}>{}</th>', css(column), sorted_by, title, label)
+
+
+@register.simple_tag
+def lines(runs: Sequence[Run], columns: Sequence[Column], form: str = "") -> SafeString:
+    """A row of the table for each run; with a box that chooses it for a form."""
+    opened = [(_opened(css(column), column.label), column) for column in columns]
+    written = []
+    for run in runs:
+        stale = ' class="stale"' if run.source.status == Source.Status.ERROR else ""
+        written.append(f'<tr id="run-{run.pk}" data-version="{run.version}"{stale}>')
+        if form:
+            written.append(_box(run, form))
+        written += [f"{start}{conditional_escape(cell(column, run))}</td>\n" for start, column in opened]
+        written.append("</tr>")
+    return mark_safe("".join(written))
+
+
+def _box(run: Run, form: str) -> SafeString:
     return format_html(
         '<td class="c-pick"><input type="checkbox" name="run" value="{}" form="{}" aria-label="Choose {}"></td>',
         run.pk, form, short(run.name, 80),
     )  # fmt: skip
-
-
-@register.filter
-def cells(columns: Sequence[Column], run: Run) -> SafeString:
-    """What a run has in each column."""
-    return mark_safe("".join(
-        f"{_opened(css(column), column.label)}{conditional_escape(cell(column, run))}</td>\n" for column in columns
-    ))  # fmt: skip
 
 
 @lru_cache(maxsize=500)
@@ -143,6 +167,12 @@ def address(here: str, asked: QueryDict | None = None, **changes: str | None) ->
     return asking(here, data.urlencode())
 
 
+def without(asked: QueryDict, *names: str) -> str:
+    """A question without some of its parts and from its first page on, encoded."""
+    return urlencode([(name, value) for name, values in asked.lists() if name not in {"after", "before", *names}
+                      for value in values])  # fmt: skip
+
+
 def copied(asked: QueryDict | None) -> QueryDict:
     """A question to change; its own copy() is deep, and a page has thirty."""
     data = QueryDict(mutable=True)
@@ -175,13 +205,19 @@ def kept(context: dict[str, Any], *but: str) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def moved(context: dict[str, Any], at: int, by: int) -> str:
-    """The address of the list with one of its columns moved to the left or to the right."""
-    keys = [column.key for column in context["columns"]]
-    keys[at], keys[at + by] = keys[at + by], keys[at]
-    data = copied(context["query"].query)
-    data.setlist("column", keys)
-    return address(context["here"], data)
+def movable(context: dict[str, Any]) -> list[tuple[Column, str, str]]:
+    """The columns shown, each with the addresses of the list with it moved to the left and to the right."""
+    columns: list[Column] = context["columns"]
+    rest = [part] if (part := without(context["query"].query, "column")) else []
+    keys = [urlencode({"column": column.key}) for column in columns]
+
+    def swapped(left: int) -> str:
+        if not 0 <= left < len(keys) - 1:
+            return ""
+        moved = [*keys[:left], keys[left + 1], keys[left], *keys[left + 2 :]]
+        return asking(context["here"], "&".join([*rest, *moved]))
+
+    return [(column, swapped(place - 1), swapped(place)) for place, column in enumerate(columns)]
 
 
 @register.simple_tag(takes_context=True)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.conf import settings
-from django.db.models import Count, Min, Q
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import now
@@ -257,19 +256,26 @@ def emphasis(said: str) -> SafeString:
 def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
     """The moment up to which the slowest healthy source was read, and how many are not healthy.
 
-    On the page of a run its own source's moment.
+    On the page of a run its own source's moment.  A view that knows all sources which the user may see
+    gives them as ``sources_seen``.
     """
     user: User | AnonymousUser = context["user"]
     if not user.is_authenticated:
         return {}
-    broken = Q(status__in=[Source.Status.ERROR, Source.Status.NEW])
-    sources = Source.objects.visible_to(user).filter(enabled=True).order_by()
-    data = sources.aggregate(
-        at=Min("last_synced", filter=~broken),
-        failing=Count("pk", filter=Q(status=Source.Status.ERROR)),
-        sources=Count("pk"),
-    )
+    if "sources_seen" in context:
+        sources = [(one.status, one.last_synced) for one in context["sources_seen"] if one.enabled]
+    else:
+        enabled = Source.objects.visible_to(user).filter(enabled=True)
+        sources = list(enabled.order_by().values_list("status", "last_synced"))
     run = context.get("run")
     if isinstance(run, Run):
-        data["at"] = run.source.last_synced
-    return data | {"stale": data["at"] is not None and data["at"] < stale_before()}
+        at = run.source.last_synced
+    else:
+        broken = (Source.Status.ERROR, Source.Status.NEW)
+        at = min((synced for status, synced in sources if status not in broken and synced is not None), default=None)
+    return {
+        "at": at,
+        "failing": sum(status == Source.Status.ERROR for status, _ in sources),
+        "sources": len(sources),
+        "stale": at is not None and at < stale_before(),
+    }

@@ -107,6 +107,8 @@ def listing(
 def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) -> dict[str, Any]:
     """The question, the views beside it, and what its form offers."""
     question = saved.normal(query)
+    trainers = list(Trainer.objects.visible_to(user))
+    sources = query.sources.values()
     return {
         "query": query,
         "question": question,
@@ -117,21 +119,23 @@ def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) 
         "changed": view is not None and question != saved.normal(RunQuery(QueryDict(view.query), user)),
         "may_change": view is not None and saved.may_change(user, view),
         "views": saved.views_of(user),
-        "trainers": Trainer.objects.visible_to(user)[:OFFERED],
-        "datasets": _datasets(user, query),
+        "trainers": trainers[:OFFERED],
+        "datasets": _datasets(trainers, query),
         "statuses": _statuses(),
         "others": _others(query.columns),
-        "failing": Source.objects.visible_to(user).filter(enabled=True, status=Source.Status.ERROR)
-        .select_related("trainer").defer("verdicts", "fingerprint", "problems"),
+        "sources_seen": sources,
+        "failing": [source for source in sources if source.enabled and source.status == Source.Status.ERROR],
     }
 
 
-def _datasets(user: User | AnonymousUser, query: RunQuery) -> list[Dataset]:
-    """Datasets to choose from: of the chosen trainers, where some are chosen."""
-    trainers = Trainer.objects.visible_to(user)
-    if chosen := query.query.getlist("trainer"):
-        trainers = trainers.filter(slug__in=[slug.replace("\0", "") for slug in chosen])
-    return list(Dataset.objects.filter(trainer__in=trainers).select_related("trainer").order_by("name", "trainer")[:OFFERED])
+def _datasets(trainers: list[Trainer], query: RunQuery) -> list[Dataset]:
+    """Datasets to choose from: of the chosen ones of these trainers, where some are chosen."""
+    chosen = query.query.getlist("trainer")
+    of = {one.pk: one for one in trainers if not chosen or one.slug in chosen}
+    datasets = list(Dataset.objects.filter(trainer__in=of.keys()).order_by("name", "trainer__name")[:OFFERED])
+    for dataset in datasets:
+        dataset.trainer = of[dataset.trainer_id]
+    return datasets
 
 
 def _statuses() -> list[str]:
