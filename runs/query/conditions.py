@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -95,15 +95,6 @@ def looked_up(params: Any, name: str) -> Any:
         if value is not MISSING:
             return value
     return None
-
-
-def flat(params: Any, prefix: str = "") -> Iterator[str]:
-    """The names of all parameters, nested ones with dots."""
-    for key, value in params.items() if isinstance(params, dict) else ():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        elif prefix or key:
-            yield f"{prefix}{key}"
 
 
 def as_number(value: Expression) -> Func:

@@ -13,12 +13,13 @@ from django.db.models import Count, Sum
 from django.http import QueryDict
 
 from runs.charts import MAIN_TAGS
+from runs.compare import flat
 from runs.models import Dataset, Run, Series, Source, Trainer
 from runs.models.run import RunQuerySet, Status
 from runs.query import paging
 from runs.query.chips import Chip, chips
 from runs.query.columns import DEFAULT, PLAIN, Column, column_of
-from runs.query.conditions import flat, tag_ids
+from runs.query.conditions import tag_ids
 from runs.query.fields import Asked, choice, whole
 from runs.query.filters import filtered, words
 from runs.query.grammar import Metric, Param, Unclear, metric_condition, param_condition, shown, span

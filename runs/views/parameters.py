@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runs.compare import flat
 from runs.facts import PARAM_ORDER
 from runs.templatetags.shown import plain
 from runs.views.page import find, show
@@ -37,26 +38,15 @@ def run_parameters(request: HttpRequest, pk: int) -> HttpResponse:
 
 def with_origins(run: Run) -> list[Parameter]:
     """The run's parameters; a later origin counts more (runs/facts.py), one that differs is named."""
-    said = {name: dict(flat(run.param_sources[name])) for name in PARAM_ORDER if name in run.param_sources}
+    said = {name: dict(_written(run.param_sources[name])) for name in PARAM_ORDER if name in run.param_sources}
     found = []
-    for name, value in flat(run.params):
+    for name, value in _written(run.params):
         origins = [(ORIGINS.get(origin, origin), values[name]) for origin, values in said.items() if name in values]
         origin = next((origin for origin, other in reversed(origins) if other == value), "")
         found.append(Parameter(name, value, origin, [(where, other) for where, other in origins if other != value]))
     return found
 
 
-def flat(params: dict[str, Any]) -> list[tuple[str, str]]:
-    """Parameters by name, nested ones with dotted names."""
-    found: list[tuple[str, str]] = []
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), inner)
-        else:
-            found.append((prefix, plain(value)))
-
-    for key, value in params.items():
-        walk(str(key), value)
-    return sorted(found, key=lambda pair: pair[0].casefold())
+def _written(params: dict[str, Any]) -> list[tuple[str, str]]:
+    """Parameters by their dotted names, each as it is written."""
+    return sorted(((name, plain(value)) for name, value in flat(params).items()), key=lambda pair: pair[0].casefold())

@@ -5,7 +5,7 @@
 const banner = () => document.getElementById("trouble");
 let failingSince = null;
 
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `The server answered ${status}.`);
     this.status = status;
@@ -26,16 +26,6 @@ export async function getText(url, options = {}) {
 export async function getBytes(url, options = {}) {
   const answer = await request(url, options);
   return answer.arrayBuffer();
-}
-
-// Sends JSON with the CSRF token of the page; answers the JSON that comes back, null for none.
-export async function send(method, url, data) {
-  const answer = await request(url, {
-    method,
-    headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
-    body: data === undefined ? undefined : JSON.stringify(data),
-  });
-  return answer.status === 204 ? null : answer.json();
 }
 
 export function csrfToken() {

@@ -9,7 +9,6 @@ const MAGIC = 0x31534d54; // TMS1
 const COLUMNS = ["step", "wall", "value", "mean"];
 const ADDRESS = "/api/series/";
 //: What one request may ask for (runs/api/series.py).
-export const MAX_RUNS = 20;
 export const MAX_TAGS = 50;
 
 // {runs: [{id, name, version}], series: [{run, tag, count, origin, coarse, writers, restarts, lines}]};

@@ -75,8 +75,3 @@ class Places:
     def up_lock(self) -> Path:
         """Held by `manage.py up`; its text says who that is."""
         return self.home / "up.lock"
-
-
-def socket_folder_url(places: Places) -> str:
-    """The embedded database as a DATABASE_URL, to show a person."""
-    return f"postgresql://{USER}@/{DATABASE}?host={places.sockets}"
