@@ -34,6 +34,7 @@ from benchmarks.common import Bar, Report, options
 from benchmarks.database import ROOT, Databases
 from benchmarks.export import serving
 from benchmarks.written import Tree
+from trainmon.embedded.programs import MALLOC
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -94,7 +95,7 @@ def main() -> int:
     rounds = 7 if given.quick else 21
     with Databases() as databases, databases.empty() as name:
         env = databases.env(name) | {"DJANGO_SETTINGS_MODULE": "trainmon.settings", "TRAINMON_API_RATE": "0,0,0"}
-        env |= {"MALLOC_ARENA_MAX": "2"}  # as `up` and the image start the site
+        env |= MALLOC  # as `up` and the image start the site
         command = [sys.executable, "-c", MAKE, *map(str, (RUNS, LONG, SHORT, TAGS))]
         made = json.loads(subprocess.run(command, env=env, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
         with serving(env) as (port, web):

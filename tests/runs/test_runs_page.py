@@ -18,6 +18,7 @@ from runs.query import TooLarge
 from runs.query.sorting import PLAIN
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_file, make_points, make_run, make_source, make_trainer
+from tests.runs.test_pages import text
 
 if TYPE_CHECKING:
     from django.http import HttpResponse
@@ -32,14 +33,6 @@ def client(alice: User) -> Client:
 @pytest.fixture
 def source(lora: Trainer) -> Source:
     return make_source(lora, root="/logs/lora")
-
-
-def text(client: Client, path: str, status: int = 200) -> str:
-    """The page's words, without its markup."""
-    answer = client.get(path)
-    assert answer.status_code == status, path
-    shown = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", answer.content.decode(), flags=re.S)
-    return html.unescape(re.sub(r"\s+", " ", shown))
 
 
 def names(client: Client, query: str = "", path: str = "/runs/") -> list[str]:
