@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -225,12 +225,13 @@ def axis_numbers(values: Sequence[float]) -> list[str]:
 
 
 def dress_rows(
-    runs: Sequence[Run], user: User | AnonymousUser | None = None, *, sparks: bool = True
+    runs: Sequence[Run], user: User | AnonymousUser | None = None, main: Mapping[int, Main] | None = None
 ) -> Sequence[Run]:
     """Give each run what its row shows beside its columns, for a whole page of runs at once.
 
     Its main metric with a sparkline, how many of its files cannot be read further, its
-    notes, and whether the user or the team has bookmarked it.
+    notes, and whether the user or the team has bookmarked it.  ``main`` are the main metrics where
+    they were looked up already; none: no sparklines.
     """
     ids = [run.pk for run in runs]
     if not ids:
@@ -238,7 +239,7 @@ def dress_rows(
     notes = Counter(Note.objects.filter(run__in=ids).order_by().values_list("run", flat=True))
     bookmarks = _bookmarks(ids, user) if user else {}
     stuck = Counter(LogFile.objects.filter(run__in=ids).exclude(error="").order_by().values_list("run", flat=True))
-    best = main_series(ids) if sparks else {}
+    best = main_series(ids) if main is None else main
     paths = _sparks([(run, best[run.pk]) for run in runs if run.pk in best])
     for run in runs:
         run.unreadable, run.noted = stuck[run.pk], notes[run.pk]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count
 
-from runs.charts import MAIN_TAGS
+from runs.charts import MAIN_TAGS, Main
 from runs.models import Dataset, Note, Run, Series
 from runs.query.conditions import HELD, looked_up
 from runs.query.grammar import Metric, Param
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 OF_SOURCE = ("source__verdicts", "source__fingerprint", "source__problems", "source__last_error")
 LONG = ("params", "param_sources", "sidecars", "said", "pulse", "status_evidence", "error_stack")
 UNSHOWN = (*LONG, *OF_SOURCE)
+#: Columns that no list shows, long or not: a time takes as long to read as ten numbers.
+UNLISTED = (*LONG, "created", "status_since", "last_arrival", "error", "error_type", "pid", "stage", "file_count")
 
 
 def rows(
@@ -31,7 +33,7 @@ def rows(
     ``also`` names long fields that are wanted too.  Sorting ids alone takes half the time of sorting rows.
     """
     wanted = {*also, *(["params"] if any(isinstance(column.source, Param) for column in columns) else [])}
-    shown = Run.objects.filter(pk__in=ids).order_by().defer(*(field for field in LONG if field not in wanted))
+    shown = Run.objects.filter(pk__in=ids).order_by().defer(*(field for field in UNLISTED if field not in wanted))
     found = {run.pk: run for run in shown}
     runs = [found[pk] for pk in ids if pk in found and found[pk].source_id in sources]
     _share(runs, sources)
@@ -63,10 +65,12 @@ def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, 
     if not wanted or not ids:
         return {}
     series: dict[int, dict[int, tuple[float | None, ...]]] = {}
-    for run, tag, *values in Series.objects.filter(run__in=ids, tag__in=wanted).order_by().values_list(
-        "run_id", "tag_id", *HELD.values()
+    found: dict[int, dict[int, tuple[int, int, float | None]]] = {}
+    for run, tag, pk, points, wall, *values in Series.objects.filter(run__in=ids, tag__in=wanted).order_by().values_list(
+        "run_id", "tag_id", "pk", "count", "last_wall", *HELD.values()
     ):
         series.setdefault(run, {})[tag] = tuple(values)
+        found.setdefault(run, {})[tag] = (pk, points, wall)
     cells: dict[int, dict[str, Any]] = {}
     for run, by_tag in series.items():
         cells[run] = {
@@ -74,7 +78,8 @@ def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, 
             for key, metric in asked if tags.get(metric.tag) in by_tag
         }
         if best := min((tag for tag in by_tag if tag in main), key=lambda tag: main[tag], default=None):
-            cells[run] |= {"metric": by_tag[best][0], "metric_tag": main[best][1]}
+            last, name = by_tag[best][0], main[best][1]
+            cells[run] |= {"metric": last, "main": Main(name, *found[run][best], last)}
     return cells
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.http import QueryDict
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.html import conditional_escape, escape, format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
 from runs.models import Source
 from runs.query.columns import DEFAULT, PLAIN
-from runs.templatetags.pieces import measured, named, short, status, steps
+from runs.templatetags.pieces import measured, named, run_list, short, status, steps
 from runs.templatetags.shown import (
     DASH,
     age,
@@ -138,8 +138,13 @@ def _text(value: Any) -> SafeString:
 def _tags(tags: list[str]) -> SafeString:
     if not tags:
         return DASH
-    links = ((address(reverse("runs"), tag=tag), tag) for tag in tags[:5])
-    return format_html_join(" ", '<a class="badge tagged" href="{}">{}</a>', links)
+    here = run_list(get_script_prefix())
+    return mark_safe(" ".join(_tagged(here, tag) for tag in tags[:5]))
+
+
+@lru_cache(maxsize=1000)
+def _tagged(here: str, tag: str) -> SafeString:
+    return format_html('<a class="badge tagged" href="{}?{}">{}</a>', here, urlencode({"tag": tag}), tag)
 
 
 def _share(value: float) -> SafeString:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django import template
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import slugify
@@ -129,5 +129,11 @@ def named(run: Run) -> SafeString:
 
 
 def address(run: Run) -> str:
-    """The run's page: resolving a route fifty times is slow."""
-    return f"{reverse('runs')}{run.pk}/"
+    """The run's page."""
+    return f"{run_list(get_script_prefix())}{run.pk}/"
+
+
+@lru_cache(maxsize=10)
+def run_list(prefix: str) -> str:
+    """The run list of a site under this prefix: resolving a route for each run of a page is slow."""
+    return reverse("runs")

@@ -96,7 +96,8 @@ def listing(
         return render(request, "runs.html", context, status=400)
     try:
         page = query.page()
-        context |= {"page": page, "runs": dress_rows(page.rows, request.user, sparks=PLAIN["metric"] in query.columns)}
+        main = {run.pk: run.cells["main"] for run in page.rows if "main" in run.cells}
+        context |= {"page": page, "runs": dress_rows(page.rows, request.user, main)}
         if not page.rows:
             context["looser"] = _looser(query)
     except TooLarge as error:
