@@ -13,6 +13,8 @@
     });
   }
   show(stored());
+  // the admin reads the same key, and would follow the system where there is none
+  if (!stored()) try { localStorage.setItem("theme", "dark"); } catch (e) { /* private mode */ }
   document.addEventListener("DOMContentLoaded", function () {
     show(root.dataset.theme);
     document.querySelectorAll("[data-theme-toggle]").forEach(function (button) {

@@ -47,6 +47,12 @@ def test_the_chosen_theme_stays(chromium: Browser, site: str) -> None:
     assert page.evaluate("getComputedStyle(document.body).color") != dark
 
 
+def test_the_admin_is_as_dark_as_the_site_for_who_chose_nothing(chromium: Browser, site: str) -> None:
+    page, _ = signed_in(chromium, site, 1440)
+    assert page.evaluate("matchMedia('(prefers-color-scheme: light)').matches")
+    assert page.evaluate("localStorage.getItem('theme')") == "dark"  # what the admin's own script reads
+
+
 def test_a_curve_is_drawn(chromium: Browser, site: str, rows: int) -> None:
     page, _ = signed_in(chromium, site, 1440)
     page.goto(f"{site}/runs/{rows}/")
