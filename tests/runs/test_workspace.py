@@ -93,6 +93,12 @@ def test_the_list_says_how_many_runs_it_has(alice: User, lora: Trainer, monkeypa
     assert "<b>20</b> shown of more than 32" in page(alice)
 
 
+def test_without_any_run_the_workspace_says_how_one_comes(alice: User, lora: Trainer) -> None:
+    assert "manage.py sync_runs" in page(alice)
+    make_run(make_source(lora))
+    assert "manage.py sync_runs" not in page(alice, "shown=none")
+
+
 def test_no_more_than_twenty_are_shown_and_the_page_says_so(alice: User, lora: Trainer) -> None:
     """P20."""
     source = make_source(lora)
