@@ -306,3 +306,9 @@ def test_a_stranger_who_adds_a_source_learns_of_no_other(lora: Trainer, tmp_path
         assert "contain one another" in told
         assert "lora" not in told
         assert f"{tmp_path / 'secret-root'}" not in told.replace(f"{root}", "")
+
+
+@pytest.mark.parametrize("row", ["", "x", "\0", "1e9", "²"])
+def test_an_action_on_a_row_that_is_none_is_refused(client: Client, run: Run, row: str) -> None:
+    answer = client.post("/admin/runs/run/", {"action": "pin", "_selected_action": [row], "index": 0})
+    assert answer.status_code == 400
