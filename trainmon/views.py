@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.shortcuts import redirect, render
 from django.views import defaults
 
@@ -113,10 +113,11 @@ def apart(page: Page) -> Page:
 
 @apart
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A request that cannot be read: a page, or a problem document of the API."""
+    """A request that cannot be read or answered: a page, or a problem document of the API."""
     if is_api(request):
         return Problem(request, 400, "parse_error", "The request cannot be read.")
-    return defaults.bad_request(request, exception)
+    # what our own views refuse, they refuse in words for people; Django's are for its log
+    return render(request, "400.html", {"why": str(exception) if isinstance(exception, BadRequest) else ""}, status=400)
 
 
 @apart

@@ -20,6 +20,7 @@ from runs.figures import Figure, figure
 from runs.models import Series
 from runs.parallel import AXES as SOME
 from runs.parallel import Axis
+from runs.query.limits import bounded
 from runs.sweep import MISSING, RUNS, Scale, Sweep, dots, parallel_data, scale
 from runs.templatetags.shown import four_digits, plain
 from runs.workspace import AXES, CHOICES, FIGURES, SHOWN, SPREADS, TABS, Workspace, group_looks, group_names, metric_of
@@ -256,7 +257,8 @@ def _datasets(space: Workspace) -> Context:
     """A metric over all runs of the list, by dataset (CH-56)."""
     sweep = Sweep(space.many(RUNS))
     many = _many(space, sweep)
-    many["datasets"] = by_dataset(space.query.runs(), many["y"], many["figure"]) if many["y"] else []
+    with bounded():
+        many["datasets"] = by_dataset(space.query.runs(), many["y"], many["figure"]) if many["y"] else []
     return {"sweep": sweep, "many": many}
 
 

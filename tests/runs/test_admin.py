@@ -312,3 +312,11 @@ def test_a_stranger_who_adds_a_source_learns_of_no_other(lora: Trainer, tmp_path
 def test_an_action_on_a_row_that_is_none_is_refused(client: Client, run: Run, row: str) -> None:
     answer = client.post("/admin/runs/run/", {"action": "pin", "_selected_action": [row], "index": 0})
     assert answer.status_code == 400
+
+
+def test_the_filters_name_no_group_of_a_hidden_trainer(lora: Trainer) -> None:
+    for number in (1, 2):
+        make_trainer(f"mine-{number}", f"team-{number}")
+    page = signed_in(make_user("dora", "operator", "team-1", "team-2")).get("/admin/runs/trainer/").content.decode()
+    assert "team-1" in page
+    assert "team-lora" not in page

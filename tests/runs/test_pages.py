@@ -244,3 +244,11 @@ def _connections() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         return int(cursor.fetchone()[0])
+
+
+def test_what_cannot_be_answered_says_why(client: Client, source: Source) -> None:
+    run = make_run(source)
+    answer = client.post(f"/runs/{run.pk}/bookmark/", {"keep": "<b>"})
+    assert answer.status_code == 400
+    assert "keep must be one of no, mine, shared. Nothing was changed." in answer.content.decode()
+    assert "not as a browser sends it" in client.get("/", headers={"host": "evil.example"}).content.decode()

@@ -259,5 +259,5 @@ def test_a_tab_asks_as_often_for_twenty_runs_as_for_two(
         make_points(run, "loss", [1.0, number])
     client = signed_in(alice)
     client.get(reverse("workspace"))
-    with django_assert_max_num_queries(23):
+    with django_assert_max_num_queries(25):
         client.get(f"{reverse('workspace')}?tab={tab}&trainer=lora&sort=name")
