@@ -53,12 +53,18 @@ def test_the_admin_is_as_dark_as_the_site_for_who_chose_nothing(chromium: Browse
     assert page.evaluate("localStorage.getItem('theme')") == "dark"  # what the admin's own script reads
 
 
-def test_a_curve_is_drawn(chromium: Browser, site: str, rows: int) -> None:
+def test_a_curve_is_drawn_by_the_server(chromium: Browser, site: str, rows: int) -> None:
     page, _ = signed_in(chromium, site, 1440)
-    page.goto(f"{site}/runs/{rows}/")
+    page.goto(f"{site}/runs/{rows}/?plain=1")
     boxes = page.evaluate("[...document.querySelectorAll('path.line')].map(p => p.getBoundingClientRect().width)")
     assert len(boxes) == 3
     assert min(boxes) > 200
+
+
+def test_what_is_hidden_is_not_shown(chromium: Browser, site: str, rows: int) -> None:
+    page, _ = signed_in(chromium, site, 1440)
+    page.goto(f"{site}/runs/{rows}/")
+    assert not page.get_by_text("No tag on this page has these words.").is_visible()
 
 
 def test_signing_out_closes_the_pages(chromium: Browser, site: str) -> None:
