@@ -104,8 +104,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "trainmon.headers.Security",
+    "trainmon.headers.Policy",
     "servestatic.middleware.ServeStaticMiddleware",
     "trainmon.caching.NothingKept",
     "django.contrib.sessions.middleware.SessionMiddleware",

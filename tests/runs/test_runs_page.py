@@ -22,7 +22,7 @@ from tests.runs.test_pages import text
 
 if TYPE_CHECKING:
     from django.http import HttpResponse
-    from pytest_django import Settings
+    from pytest_django import DjangoAssertNumQueries, Settings
 
 
 @pytest.fixture
@@ -187,6 +187,19 @@ def test_every_column_sorts_both_ways_and_the_missing_come_last(client: Client, 
     Note.objects.create(run=b, text="the better one")
     assert names(client, f"sort={key}") == ["a", "b"]
     assert names(client, f"sort=-{key}") == ["b", "a"]
+
+
+def test_the_queries_of_the_list_do_not_grow_with_it(
+    client: Client, source: Source, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(4):
+        make_points(make_run(source, name=f"r{number}", dataset=f"d{number}"), "loss", [2.0, 1.0])
+    client.get("/runs/")  # the curves are drawn and remembered
+    for limit in (1, 3):
+        # the session, the user, the role, permissions; trainers, datasets, views, sources; between two savepoints a
+        # time limit, the metrics' ids, and what the page needs; notes, bookmarks and files that cannot be read
+        with django_assert_num_queries(20):
+            client.get(f"/runs/?limit={limit}")
 
 
 def test_a_heading_turns_the_order_and_keeps_the_filter(client: Client, source: Source) -> None:

@@ -61,6 +61,15 @@ def test_every_answer_carries_the_headers(addresses: dict[str, str]) -> None:  #
     assert lacking == []
 
 
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse:Warning")
+def test_static_files_carry_them_too() -> None:
+    """An SVG opened by its own address is a page."""
+    said = Client().get("/static/icon.svg").headers
+    assert "default-src 'none'" in said["Content-Security-Policy"]
+    assert said["X-Content-Type-Options"] == "nosniff"
+    assert said["Referrer-Policy"] == said["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
 def test_pages_behind_the_sign_in_are_kept_nowhere(run: Run, alice: User) -> None:
     """The back button shows nothing after signing out."""
     for path in (reverse("home"), reverse("runs"), run.get_absolute_url(), reverse("account"), reverse("login")):
