@@ -51,15 +51,15 @@ def rows(transactional_db: None) -> int:
     return run.pk
 
 
-@pytest.fixture
-def site(rows: int, tmp_path: Path) -> Iterator[str]:
-    """The address of the running site."""
+@pytest.fixture(scope="session")
+def serving(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one site for all tests: starting it takes longer than most of them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "trainmon.asgi:application"]
     env = os.environ | {"DATABASE_URL": database_url(), "TRAINMON_SECRET_KEY": settings.SECRET_KEY}
-    with (tmp_path / "daphne.log").open("wb") as log:
+    with (tmp_path_factory.mktemp("site") / "daphne.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd=settings.BASE_DIR, stdout=log, stderr=log)
         try:
             wait_for(port, process)
@@ -88,6 +88,12 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.1)
     raise RuntimeError("daphne did not answer")
+
+
+@pytest.fixture
+def site(rows: int, serving: str) -> str:
+    """The address of the running site, once the rows of the test are there."""
+    return serving
 
 
 @pytest.fixture
