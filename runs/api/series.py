@@ -51,7 +51,8 @@ class SeriesQuery(forms.Form):
     """The query string: which runs, which tags, what of them, how."""
 
     run = Several(forms.IntegerField(min_value=1, max_value=2**63 - 1), MAX_RUNS)
-    tag = Several(forms.CharField(max_length=2000, strip=False), MAX_TAGS)
+    # a metric may be called nothing at all
+    tag = Several(forms.CharField(max_length=2000, strip=False, required=False), MAX_TAGS)
     points = forms.CharField(max_length=10, required=False)
     axis = forms.ChoiceField(choices=[(axis, axis) for axis in AXES], required=False)
     format = forms.ChoiceField(choices=[(name, name) for name in MAX_ROWS], required=False)

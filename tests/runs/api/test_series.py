@@ -342,3 +342,10 @@ def test_points_whose_clock_tells_nothing_are_left_out_of_the_time_axes_only(cli
     assert line(client, run)["wall"] == [None, None]
     assert series(client, run, axis="relative")["lines"] == []
     assert asked(client, run, axis="wall", **{"from": 0, "to": 1}).status_code == 200
+
+
+def test_a_metric_without_a_name_has_points(client: Client, run: Run) -> None:
+    make_points(run, "", [1.0, 2.0])
+    answer = client.get(f"/api/series/?run={run.pk}&tag=")
+    assert answer.json()["series"][0]["lines"][0]["value"] == [1.0, 2.0]
+    assert client.get(f"/api/series/?run={run.pk}").status_code == 400
