@@ -18,6 +18,7 @@ from runs.api.base import ApiView, unless_known
 from runs.api.problems import TooMuch
 from runs.charts import spans_of
 from runs.curves import Curves, View, curves
+from runs.memory import give_back
 from runs.models import Run, Series
 from runs.packing import BINARY_TYPE, JSON_TYPE, as_binary, as_json, finite, rows_of
 
@@ -143,7 +144,9 @@ def _body(runs: list[Run], tags: list[str], view: View, kind: str) -> bytes:
     # what is asked for in full is never coarse: it is refused beyond what an answer holds
     budget = {} if view.points else {"budget": MAX_ROWS[kind]}
     made = _bounded(curves(series, spans_of(places[0]), view, **budget), view, MAX_ROWS[kind])
-    return (as_json if kind == "json" else as_binary)(head, made)
+    answer = (as_json if kind == "json" else as_binary)(head, made)
+    give_back(series)
+    return answer
 
 
 def _bounded(found: Iterable[Curves], view: View, most: int) -> Iterator[Curves]:

@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Connections each: the web's threads and the worker's; PostgreSQL takes 100 in all.
 WEB_POOL, WORKER_POOL = 10, 8
 
-#: glibc's malloc keeps what it has freed, for each thread, and takes ever larger blocks for ordinary ones: the site
-#: would stay 30 to 50 MB larger after it has drawn long series.  The Dockerfile says the same.
-MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
+#: Each thread would else keep memory of its own that it has freed (20 MB of the site's after long series).
+#: The Dockerfile says the same.
+MALLOC = {"MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass(frozen=True)
