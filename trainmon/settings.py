@@ -200,6 +200,8 @@ SERVESTATIC_AUTOREFRESH = DEBUG or TESTING
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 X_FRAME_OPTIONS = "DENY"
+# Django looks for its SecurityMiddleware by name: it is there as trainmon.headers.Security.
+SILENCED_SYSTEM_CHECKS = ["security.W001"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 # Nothing from elsewhere, nothing inline; a page that needs more says so itself (csp.decorators).

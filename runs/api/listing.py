@@ -117,7 +117,7 @@ class Runs(ApiView):
     def get(self, request: Request) -> Response:
         """A page of runs, filtered, sorted and with the columns as on the page."""
         asked = question(request)
-        page = asked.page()
+        page = asked.page(bare=True)
         columns = asked.columns
         return Response({
             "columns": [{"key": column.key, "label": column.label, "kind": column.kind} for column in columns],

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Column:
     """A column: ``kind`` says how a cell is written (status, text, number, count, size, time, duration, ...).
 
-    ``first`` is - where the first click on its heading sorts downwards.
+    ``first`` is - where the first click on its heading sorts downwards, ``reads`` the fields of a run that a
+    cell is made of.
     """
 
     key: str
@@ -26,38 +27,41 @@ class Column:
     sortable: bool = True
     first: str = ""
     source: Metric | Param | None = None
+    reads: tuple[str, ...] = ()
 
     def cell(self, run: Run) -> Any:
         """What the run has in this column, unformatted; None where there is nothing."""
         return self.value(run)
 
 
-def _column(key: str, label: str, kind: str, value: Callable[[Run], Any], *, sortable: bool = True) -> Column:
+def _column(
+    key: str, label: str, kind: str, value: Callable[[Run], Any], *reads: str, sortable: bool = True
+) -> Column:
     first = "-" if kind in ("count", "size", "time", "duration", "progress") else ""
-    return Column(key, label, kind, value, sortable, first)
+    return Column(key, label, kind, value, sortable, first, reads=reads)
 
 
 #: The columns that every run has, in the order in which a picker offers them.
 PLAIN: dict[str, Column] = {
     column.key: column
     for column in (
-        _column("status", "Status", "status", lambda run: run.status),
-        _column("name", "Name", "name", lambda run: run.name),
+        _column("status", "Status", "status", lambda run: run.status, "status"),
+        _column("name", "Name", "name", lambda run: run.name, "name"),
         _column("dataset", "Dataset", "text", lambda run: run.dataset.name if run.dataset else None),
         _column("trainer", "Trainer", "trainer", lambda run: run.source.trainer.name),
-        _column("step", "Step", "count", lambda run: run.step),
-        _column("progress", "Progress", "progress", lambda run: run.progress),
-        _column("epoch", "Epoch", "number", lambda run: run.epoch),
+        _column("step", "Step", "count", lambda run: run.step, "step"),
+        _column("progress", "Progress", "progress", lambda run: run.progress, "step", "total_steps", "early_stopped"),
+        _column("epoch", "Epoch", "number", lambda run: run.epoch, "epoch"),
         _column("metric", "Metric", "metric", lambda run: run.cells.get("metric")),
-        _column("duration", "Duration", "duration", lambda run: run.duration),
-        _column("started", "Started", "time", lambda run: run.started),
-        _column("modified", "Modified", "time", lambda run: run.modified),
-        _column("size", "Size", "size", lambda run: run.size),
-        _column("points", "Points", "count", lambda run: run.point_count),
-        _column("files", "Files", "count", lambda run: run.event_file_count),
-        _column("gpu", "GPU", "text", lambda run: gpu(run)),
-        _column("host", "Host", "text", lambda run: run.host or None),
-        _column("tags", "Tags", "tags", lambda run: run.tags, sortable=False),
+        _column("duration", "Duration", "duration", lambda run: run.duration, "started", "ended", "last_event"),
+        _column("started", "Started", "time", lambda run: run.started, "started"),
+        _column("modified", "Modified", "time", lambda run: run.modified, "modified"),
+        _column("size", "Size", "size", lambda run: run.size, "size"),
+        _column("points", "Points", "count", lambda run: run.point_count, "point_count"),
+        _column("files", "Files", "count", lambda run: run.event_file_count, "event_file_count"),
+        _column("gpu", "GPU", "text", lambda run: gpu(run), "gpu_type", "gpu_count"),
+        _column("host", "Host", "text", lambda run: run.host or None, "host"),
+        _column("tags", "Tags", "tags", lambda run: run.tags, "tags", sortable=False),
         _column("notes", "Notes", "count", lambda run: run.cells.get("notes")),
     )
 }

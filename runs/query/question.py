@@ -162,10 +162,10 @@ class RunQuery(forms.Form):
         """The runs asked for, of those the user may see, in no order; none where the question is wrong."""
         return self._found.all() if self.is_valid() else Run.objects.none()
 
-    def page(self, limit: int | None = None, also: Collection[str] = ()) -> RunPage:
+    def page(self, limit: int | None = None, also: Collection[str] = (), *, bare: bool = False) -> RunPage:
         """One page: as long as the question asks for, else as long as ``limit``.
 
-        ``also`` names long fields of the runs that are wanted too (params).
+        ``also`` names long fields of the runs that are wanted too (params); ``bare`` runs are for their cells alone.
         """
         if not self.is_valid():
             return RunPage([])
@@ -176,7 +176,7 @@ class RunQuery(forms.Form):
             shown, more = places[:length], len(places) > length
             if before:
                 shown.reverse()
-            found = rows([place.pk for place in shown], self.columns, self._tags, self.sources, also)
+            found = rows([place.pk for place in shown], self.columns, self._tags, self.sources, also, bare=bare)
         if not shown:
             return RunPage([])
         first, last = self._cursor(shown[0]), self._cursor(shown[-1])
