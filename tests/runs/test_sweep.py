@@ -112,11 +112,9 @@ def address(path: str, things: dict[str, int]) -> str:
 @pytest.fixture
 def callers(
     things: dict[str, int], lora: Trainer, charlie: User, alice: User, bob: User, ada: User, settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Client]:
     """Everybody in the table's head; the tokens are bob's."""
     settings.TRAINMON_API_RATE = [0, 0, 0]
-    monkeypatch.setattr("runs.tasks.sync_source.apply_async", lambda *_, **__: None)
     fill_roles()
     people = dict(zip(WHO, (Client(), *map(signed_in, (charlie, alice, bob, ada))), strict=False))
     for scope in WHO[5:]:  # in this order: of pages the strongest is tried

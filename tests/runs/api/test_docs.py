@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def site(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def site(live_server: Any) -> Iterator[dict[str, str]]:
     """A site with three runs, and the environment that the examples want."""
     fill_roles()
     source = make_source(make_trainer())
@@ -34,7 +34,6 @@ def site(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
         make_points(make_run(source, name=f"run {number}", params={"lr": 0.1}), "loss", [1.0, number / 10])
     operator = make_user("otto")
     operator.groups.add(Group.objects.get(name=OPERATOR))
-    monkeypatch.setattr("runs.tasks.sync_source.apply_async", lambda *_, **__: None)
     secret = ApiToken.issue(operator, "examples", "write")[1]
     yield {**os.environ, "TRAINMON_URL": live_server.url, "TRAINMON_TOKEN": secret}
 

@@ -194,12 +194,19 @@ def test_sources_are_told_with_how_old_they_are(run: Run, alice: User, charlie: 
     problem(by_token(charlie).get(f"/api/sources/{run.source_id}/"), 404, "not-found")
 
 
-def test_an_operator_asks_for_a_sync_and_the_trail_says_so(run: Run, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr("runs.tasks.sync_source.apply_async", lambda args, *_, **__: asked.append(args))
+def test_an_operator_asks_for_a_sync_and_the_trail_says_so(run: Run, bob: User) -> None:
+    """The task is really queued: with the broker of tests, in memory."""
+    from trainmon.celery import app
+
     answer = send(by_token(bob), "POST", f"/api/sources/{run.source_id}/sync/")
     assert (answer.status_code, answer.json()["source"]) == (202, f"/api/sources/{run.source_id}/")
-    assert [list(args) for args in asked] == [[run.source_id]]
+    with app.connection_for_read() as connection, connection.SimpleQueue(app.conf.task_default_queue) as queue:
+        asked = []
+        while queue.qsize():
+            message = queue.get_nowait()
+            asked.append((message.headers["task"], message.payload[0]))
+            message.ack()
+    assert ("runs.tasks.sync_source", [run.source_id]) in asked
     assert AuditEntry.objects.get().action == "sync source"
 
 

@@ -64,10 +64,9 @@ def app() -> Iterator[Any]:
 
 
 @pytest.fixture
-def token(lora: Trainer, whole: Run, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def token(lora: Trainer, whole: Run, settings: Any) -> str:
     """A token that may do all that an operator may, as often as it likes."""
     settings.TRAINMON_API_RATE = [0, 0, 0]
-    monkeypatch.setattr("runs.tasks.sync_source.apply_async", lambda *_, **__: None)
     fill_roles()
     return ApiToken.issue(make_user("otto", OPERATOR, "team-lora"), "schemathesis", "write")[1]
 
