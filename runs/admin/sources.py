@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import OperationalError
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import Count
 
+from runs import audit
 from runs.admin.visible import VisibleAdmin, preformatted
 from runs.models import Source, Trainer
 from runs.roles import sees_everything
@@ -119,8 +121,13 @@ class SourceAdmin(VisibleAdmin):
         from runs.tasks import sync_source
 
         asked = [source for source in queryset if source.enabled]
-        for source in asked:
-            sync_source.delay(source.pk)
+        try:
+            for source in asked:
+                sync_source.apply_async([source.pk], retry=False)
+                audit.record(request, "sync source", source)
+        except OperationalError:
+            self.message_user(request, "The workers cannot be reached: Valkey (or Redis) does not answer.", messages.ERROR)
+            return
         self.message_user(request, f"Asked for a sync of {len(asked)} source{'s' * (len(asked) != 1)}.")
         if disabled := len(queryset) - len(asked):
             self.message_user(request, f"{disabled} disabled, and so not synced.", messages.WARNING)

@@ -320,3 +320,11 @@ def test_the_filters_name_no_group_of_a_hidden_trainer(lora: Trainer) -> None:
     page = signed_in(make_user("dora", "operator", "team-1", "team-2")).get("/admin/runs/trainer/").content.decode()
     assert "team-1" in page
     assert "team-lora" not in page
+
+
+def test_syncing_from_the_admin_leaves_a_trail(bob: User, lora: Trainer) -> None:
+    source = make_source(lora)
+    answer = signed_in(bob).post(
+        reverse("admin:runs_source_changelist"), {"action": "sync_now", "_selected_action": [source.pk]}, follow=True)
+    assert "Asked for a sync of 1 source." in answer.content.decode()
+    assert list(AuditEntry.objects.values_list("action", "who")) == [("sync source", "bob")]
