@@ -132,15 +132,20 @@ def is_path(at: Array) -> bool:
     return bool((steps >= 0).all() or (steps <= 0).all())
 
 
-def grid(curves: Sequence[Curve], points: int) -> Array:
-    """Where a group is averaged: at all places of its own, or evenly spaced where these are too many."""
+def grid(curves: Sequence[Curve], points: int, low: float = -math.inf, high: float = math.inf) -> Array:
+    """Where a group is averaged: at all places of its own in a range, or evenly spaced where these are too many."""
     own = [one.at for one in curves if len(one.at)]
     if not own:
         return np.zeros(0)
     places = np.unique(np.concatenate(own))
+    first, last = max(places[0], low), min(places[-1], high)
+    if first > last:
+        return np.zeros(0)
+    # the ends too, which may lie between two places: the line then goes to the edges of what is shown
+    places = np.union1d(places[(places >= first) & (places <= last)], [first, last])
     if len(places) <= points:
         return places
-    return np.linspace(places[0], places[-1], points)
+    return np.linspace(first, last, points)
 
 
 def read(one: Curve, at: Array) -> Array:

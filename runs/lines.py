@@ -44,8 +44,10 @@ class GroupLine:
     band: Band
 
 
-def run_lines(runs: Sequence[int], tag: str, x: str, points: int) -> list[RunLine]:
-    """Each run's ``tag`` over its metric ``x``, thinned to about so many points."""
+def run_lines(
+    runs: Sequence[int], tag: str, x: str, points: int, low: float = -math.inf, high: float = math.inf
+) -> list[RunLine]:
+    """Each run's ``tag`` over its metric ``x``, thinned to about so many points between ``low`` and ``high``."""
     found = curves(runs, [tag, x])
     lines = []
     for run in runs:
@@ -53,7 +55,8 @@ def run_lines(runs: Sequence[int], tag: str, x: str, points: int) -> list[RunLin
             at, values = joined(found[run, x], found[run, tag])
             path = is_path(at)
             order = np.argsort(at, kind="stable")
-            at, values = at[order], values[order]
+            shown = _around(at[order], low, high)
+            at, values = at[order][shown], values[order][shown]
             if path:
                 at, values = _thin(at, values, points)
             else:
@@ -61,6 +64,11 @@ def run_lines(runs: Sequence[int], tag: str, x: str, points: int) -> list[RunLin
                 at, values = at[kept], values[kept]
             lines.append(RunLine(run, at, values, path))
     return lines
+
+
+def _around(at: Array, low: float, high: float) -> slice:
+    """What lies in a range, and its neighbours on both sides: a line through them goes to the edges."""
+    return slice(max(0, int(np.searchsorted(at, low)) - 1), int(np.searchsorted(at, high, side="right")) + 1)
 
 
 def _thin(at: Array, values: Array, points: int) -> tuple[Array, Array]:
@@ -72,9 +80,10 @@ def _thin(at: Array, values: Array, points: int) -> tuple[Array, Array]:
 
 
 def group_lines(
-    names: Mapping[int, str], tag: str, points: int, spread: str = "range", x: str = "", axis: str = "step"
+    names: Mapping[int, str], tag: str, points: int, spread: str = "range", x: str = "", axis: str = "step",
+    low: float = -math.inf, high: float = math.inf,
 ) -> list[GroupLine]:
-    """Mean and band of ``tag`` for each group of runs (run -> its name), over steps, time or the metric ``x``."""
+    """Mean and band of ``tag`` for each group of runs (run -> its name), over steps, time or the metric ``x`` in a range."""
     found = curves(list(names), [tag, x] if x else [tag], axis="step" if x else axis)
     groups: dict[str, dict[int, Curve]] = {}
     for run, name in names.items():
@@ -83,7 +92,7 @@ def group_lines(
         one = curve([joined(found[run, x], found[run, tag])]) if x else found[run, tag]
         groups.setdefault(name, {})[run] = one
     return [
-        GroupLine(name, list(mine), band(list(mine.values()), grid(list(mine.values()), points), spread))
+        GroupLine(name, list(mine), band(list(mine.values()), grid(list(mine.values()), points, low, high), spread))
         for name, mine in groups.items()
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -37,6 +38,25 @@ class Asked(serializers.Serializer):
     )
     spread = serializers.ChoiceField(choices=list(SPREADS), required=False, default="range")
     points = serializers.IntegerField(min_value=10, max_value=2000, required=False, default=500)
+
+    def get_fields(self) -> dict[str, Any]:
+        """The range too, which cannot be named so in Python."""
+        end = {"required": False, "validators": [_is_finite]}
+        return super().get_fields() | {
+            "from": serializers.FloatField(**end, help_text="Where the range of x begins."),
+            "to": serializers.FloatField(**end, help_text="Where it ends."),
+        }
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A range begins before it ends."""
+        if asked.get("from", -math.inf) > asked.get("to", math.inf):
+            raise ValidationError({"to": "Lies before from."})
+        return asked
+
+
+def _is_finite(value: float) -> None:
+    if not math.isfinite(value):
+        raise ValidationError("Not a finite number.")
 
 
 class OfRun(serializers.Serializer):
@@ -84,15 +104,16 @@ class CompareLines(ApiView):
         if not shown:
             raise NotFound("There is no such run, or none that you may see.")
         x, points = metric_of(asked["x"]), asked["points"]
+        ends = asked.get("from", -math.inf), asked.get("to", math.inf)
         if x is None and not asked["group"]:
             raise ValidationError({"x": "Name a metric here, or a group: lines over steps and time are at /api/series/."})
         try:
             if asked["group"]:
                 names = group_names(shown, asked["group"])
                 axis = asked["x"] if x is None else "step"
-                groups = group_lines(names, asked["tag"], points, asked["spread"], x or "", axis)
+                groups = group_lines(names, asked["tag"], points, asked["spread"], x or "", axis, *ends)
                 return Response({"runs": [], "groups": [_group(one) for one in groups]})
-            lines = run_lines([run.pk for run in shown], asked["tag"], x or "", points)
+            lines = run_lines([run.pk for run in shown], asked["tag"], x or "", points, *ends)
             return Response({"runs": [_run(one) for one in lines], "groups": []})
         except TooManyPoints as error:
             raise TooMuch(str(error)) from error

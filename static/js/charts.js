@@ -34,6 +34,14 @@ const living = new Set();
 
 new MutationObserver(() => living.forEach((chart) => chart.redraw())).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
+// On paper in the colours of the light theme.
+let theme;
+addEventListener("beforeprint", () => {
+  theme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme; });
+
 export class Chart {
   constructor(element, options = {}) {
     this.element = element;

@@ -5,6 +5,11 @@
 const banner = () => document.getElementById("trouble");
 let failingSince = null;
 
+// Printing waits for no answer: what is asked for meanwhile is asked with the page held.
+let printing = false;
+addEventListener("beforeprint", () => { printing = true; });
+addEventListener("afterprint", () => { printing = false; });
+
 class Refused extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `The server answered ${status}.`);
@@ -35,7 +40,7 @@ export function csrfToken() {
 async function request(url, options) {
   let answer;
   try {
-    answer = await fetch(url, { credentials: "same-origin", ...options });
+    answer = await (printing ? held(url, options) : fetch(url, { credentials: "same-origin", ...options }));
   } catch (error) {
     if (error.name !== "AbortError") showTrouble("The server cannot be reached.");
     throw error;
@@ -45,6 +50,22 @@ async function request(url, options) {
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, problem);
+}
+
+// What fetch would answer, at once.  A request that holds the page gives its bytes as characters only.
+function held(url, { headers = {} }) {
+  const request = new XMLHttpRequest();
+  request.open("GET", url, false);
+  request.overrideMimeType("text/plain; charset=x-user-defined");
+  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+  request.send();
+  const bytes = () => Uint8Array.from(request.responseText, (one) => one.charCodeAt(0) & 0xff);
+  return {
+    status: request.status, ok: request.status < 300,
+    json: async () => JSON.parse(new TextDecoder().decode(bytes())),
+    text: async () => new TextDecoder().decode(bytes()),
+    arrayBuffer: async () => bytes().buffer,
+  };
 }
 
 function showTrouble(what) {

@@ -1,9 +1,11 @@
 // What is in view is made, what is far off is given up: a page of hundreds of charts holds a dozen.
 
+// On paper nothing comes near: before printing all the others are made too, and given up after it.
+//
 // show(elements): those that came near the view, a batch for each look; hide(element): it is far off.
 // Answers the function that stops watching.
 export function whileNear(elements, show, hide, { near = "300px", far = "1000px" } = {}) {
-  let waiting = [];
+  let [waiting, printed] = [[], []];
   const seen = new Set();
   const close = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -26,6 +28,22 @@ export function whileNear(elements, show, hide, { near = "300px", far = "1000px"
     if (batch.length) show(batch);
   }
 
+  function beforePrint() {
+    printed = [...elements].filter((element) => !seen.has(element));
+    if (printed.length) show(printed);
+  }
+
+  function afterPrint() {
+    printed.filter((element) => !seen.has(element)).forEach(hide);
+    printed = [];
+  }
+
   for (const element of elements) [close, away].forEach((watch) => watch.observe(element));
-  return () => [close, away].forEach((watch) => watch.disconnect());
+  addEventListener("beforeprint", beforePrint);
+  addEventListener("afterprint", afterPrint);
+  return () => {
+    [close, away].forEach((watch) => watch.disconnect());
+    removeEventListener("beforeprint", beforePrint);
+    removeEventListener("afterprint", afterPrint);
+  };
 }

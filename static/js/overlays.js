@@ -210,7 +210,7 @@ class Card {
 
   // Finer points of what is looked at; without a range what was there before.
   async zoom(range) {
-    if (this.compared) return;
+    if (this.compared) return void this.compare();
     if (!range) return void this.draw();
     const { runs } = this;
     await this.ask(async (signal) => {
@@ -219,11 +219,13 @@ class Card {
     });
   }
 
-  // A metric as x axis, or groups: joined and averaged on the server.
+  // A metric as x axis, or groups: joined and averaged on the server, as finely as what is looked at needs.
   async compare() {
     const { api, x, axis, group, spread } = this.panel.dataset;
     const query = new URLSearchParams({ tag: this.tag, x: x ? this.panel.dataset.askedX : axis, group, spread: spread || "range" });
     for (const run of this.runs) query.append("run", run);
+    const { range } = this.chart.options;
+    if (range) ["from", "to"].forEach((end, at) => query.set(end, range[at]));
     await this.ask(async (signal) => {
       const told = await getJSON(`${api}?${query}`, { signal });
       if (!this.chart) return;

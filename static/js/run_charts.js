@@ -219,8 +219,8 @@ function picture(card) {
 // ---- tools
 
 function asked() {
-  const { axis, smoothing, log, segments, outliers } = tools.elements;
-  return { axis: axis.value, smoothing: Number(smoothing.value), log: log.checked, segments: segments.checked, outliers: outliers.checked };
+  const { axis, smoothing, log, segments, trimmed } = tools.elements;
+  return { axis: axis.value, smoothing: Number(smoothing.value), log: log.checked, segments: segments.checked, outliers: !trimmed.checked };
 }
 
 function restore() {
@@ -243,7 +243,7 @@ tools.addEventListener("submit", (event) => event.preventDefault());
 tools.addEventListener("input", (event) => {
   if (event.target.name === "tag") return filter();
   dress();
-  remember(SETTINGS, { ...asked(), columns: tools.elements.columns.value });
+  remember(SETTINGS, { ...asked(), trimmed: tools.elements.trimmed.checked, columns: tools.elements.columns.value });
   const options = asked();
   for (const { chart, series } of drawn.values()) {
     chart.setOptions(options);

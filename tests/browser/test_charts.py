@@ -123,6 +123,18 @@ def test_charts_are_drawn_when_seen_and_given_up_far_off(watched: Watched) -> No
     watched.well()
 
 
+def test_a_printed_page_holds_every_chart_and_its_points(watched: Watched, rows: int) -> None:
+    page = watched.page
+    page.add_init_script("addEventListener('afterprint', () => { window.printed = ['.chart-card canvas', '.area.loading']"
+                         ".map((what) => document.querySelectorAll(what).length); });")
+    watched.open(rows)
+    page.pdf()
+    assert page.evaluate("printed") == [page.locator(".chart-card").count(), 0]
+    assert canvases(page) < 40
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    watched.well()
+
+
 def test_zooming_brings_finer_points_and_a_double_click_goes_back(watched: Watched) -> None:
     page = watched.page
     before = page.evaluate(PICTURE)
@@ -162,7 +174,7 @@ def test_the_cursor_is_shared_and_keys_read_and_zoom(watched: Watched) -> None:
 def test_tools_change_what_is_drawn_and_are_remembered(watched: Watched, rows: int) -> None:
     page = watched.page
     seen = {page.evaluate(PICTURE)}
-    for name, value in [("smoothing", "0.9"), ("log", True), ("segments", False), ("outliers", False), ("axis", "relative")]:
+    for name, value in [("smoothing", "0.9"), ("log", True), ("segments", False), ("trimmed", True), ("axis", "relative")]:
         set_tool(page, name, value)
         watched.settle()
         seen.add(page.evaluate(PICTURE))

@@ -93,3 +93,17 @@ def test_scripts_and_server_choose_the_same_looks(three: list[int], chromium: Br
         ids,
     )
     assert {run: (colour, dash) for run, colour, dash in told} == looks(ids)
+
+
+def test_zooming_a_group_and_a_metric_as_axis_brings_finer_points(three: list[int], chromium: Browser, site: str) -> None:
+    page, complaints = signed_in(chromium, site, 1440)
+    for ways in ("group=dataset", "x=accuracy"):
+        page.goto(f"{site}/workspace/?{ways}&" + "&".join(f"run={run}" for run in three))
+        page.wait_for_selector(f"{LOSS} canvas")
+        page.focus(LOSS)
+        with page.expect_response(lambda answer: "/api/compare/lines/" in answer.url and "from=" in answer.url) as told:
+            page.keyboard.press("+")
+        assert told.value.ok
+        with page.expect_response(lambda answer: "/api/compare/lines/" in answer.url and "from=" not in answer.url):
+            page.keyboard.press("Escape")
+    assert complaints == []

@@ -106,6 +106,19 @@ def test_long_lines_are_thinned_and_keep_their_spike(alice: User, lora: Trainer)
     assert max(line["values"]) == 9.0
 
 
+def test_a_range_is_told_finer_than_the_whole(alice: User, lora: Trainer) -> None:
+    run = make_run(make_source(lora), dataset="alpaca")
+    make_points(run, "loss", list(range(5000)))
+    make_points(run, "epoch", [step / 100 for step in range(5000)])
+    (line,) = asked(alice, f"run={run.pk}&tag=loss&x=epoch&points=100&from=10.005&to=10.5")["runs"]
+    assert line["values"] == list(range(1000, 1052))  # one more on each side
+    (group,) = asked(alice, f"run={run.pk}&tag=loss&group=dataset&points=100&from=1000.5&to=1050")["groups"]
+    assert group["at"] == group["mean"] == [1000.5, *range(1001, 1051)]
+    (line,) = asked(alice, f"run={run.pk}&tag=loss&x=epoch&from=90&to=91")["runs"]
+    assert len(line["at"]) <= 1
+    assert asked(alice, f"run={run.pk}&tag=loss&group=dataset&from=6000")["groups"][0]["at"] == []
+
+
 def test_runs_that_one_may_not_see_are_left_out_and_alone_not_found(alice: User, charlie: User, seeds: list[Run]) -> None:
     """P17."""
     hidden = make_run(make_source(make_trainer("router", "team-router")))
@@ -135,7 +148,8 @@ def test_too_many_points_are_refused_with_what_to_narrow(alice: User, seeds: lis
     "query",
     ["", "tag=loss", "run=1", "run=x&tag=loss&group=dataset", "run=1&tag=loss", "run=1&tag=loss&x=wall", "run=0&tag=a&x=b",
      "run=1&tag=%00&x=a", "run=1&tag=a&x=%00", "run=1&tag=a&group=%00", "run=1&tag=a&group=dataset&points=1e999",
-     "run=99999999999999999999&tag=a&x=b", "run=1&tag=a&x=b&spread=no", "&".join(["tag=a&x=b", *["run=1"] * 21])],
+     "run=99999999999999999999&tag=a&x=b", "run=1&tag=a&x=b&spread=no",
+     "run=1&tag=a&x=b&from=2&to=1", "run=1&tag=a&x=b&from=nan", "run=1&tag=a&x=b&to=1e999", "&".join(["tag=a&x=b", *["run=1"] * 21])],
 )
 def test_a_wrong_question_is_a_problem(alice: User, query: str) -> None:
     answer = signed_in(alice).get(f"{reverse('api:compare-lines')}?{query}")
