@@ -41,7 +41,7 @@ class Asked(serializers.Serializer):
 
     def get_fields(self) -> dict[str, Any]:
         """The range too, which cannot be named so in Python."""
-        end = {"required": False, "validators": [_is_finite]}
+        end: dict[str, Any] = {"required": False, "validators": [_is_finite]}
         return super().get_fields() | {
             "from": serializers.FloatField(**end, help_text="Where the range of x begins."),
             "to": serializers.FloatField(**end, help_text="Where it ends."),

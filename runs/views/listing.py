@@ -20,6 +20,7 @@ from runs.query.columns import PLAIN
 from runs.query.grammar import FUNCTIONS, Metric, Param, quoted
 from runs.query.limits import bounded
 from runs.query.question import LOOKED_AT
+from runs.query.unknown import unknown
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -100,6 +101,8 @@ def listing(
         context |= {"page": page, "runs": dress_rows(page.rows, request.user, main)}
         if not page.rows:
             context["looser"] = _looser(query)
+            with suppress(TooLarge), bounded(1):
+                context["unknown"] = unknown(query)
     except TooLarge as error:
         context, status = {**context, "too_large": str(error)}, 400
     return render(request, "runs.html", context, status=status)
@@ -109,7 +112,7 @@ def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) 
     """The question, the views beside it, and what its form offers."""
     question = saved.normal(query)
     trainers = list(Trainer.objects.visible_to(user))
-    sources = query.sources.values()
+    sources = list(query.sources.values())
     return {
         "query": query,
         "question": question,

@@ -444,3 +444,30 @@ def test_below_a_name_stands_its_dataset_or_nothing(client: Client, source: Sour
     assert ">plain</a></div>" in client.get("/runs/").content.decode()
     make_run(source, name="measured", dataset="alpaca")
     assert "<span>alpaca</span>" in client.get("/runs/").content.decode()
+
+
+# ── nothing to show ──
+
+
+def test_a_metric_that_no_visible_run_has_is_named_with_those_called_alike(client: Client, source: Source) -> None:
+    hidden = make_run(make_source(make_trainer("router", "team-router")))
+    make_points(hidden, "loss", [0.1])
+    make_points(hidden, "secret/loss", [0.1])
+    for number in range(2):
+        run = make_run(source, name=f"low-{number}")
+        make_points(run, "train/loss", [0.1 + number])
+    assert "No run has a metric loss . Did you mean train/loss ?" in text(client, "/runs/?metric=min(loss)<0.5&after=")
+    (link,) = links(client, "/runs/?metric=min(loss)<0.5&name=low", "train%2Floss")
+    assert names(client, link.partition("?")[2]) == ["low-0"]
+    assert "No run has a metric" not in text(client, "/runs/?metric=train/loss<0")
+
+
+def test_a_list_without_runs_tells_a_source_without_runs_from_none(client: Client, lora: Trainer) -> None:
+    assert "Name the folder" in text(client, "/runs/")
+    make_source(lora, root="/logs/empty", last_synced=now() - timedelta(minutes=5))
+    for path in ("/runs/", "/workspace/"):
+        shown = text(client, path)
+        assert "No run has been found yet." in shown
+        assert "/logs/empty : synced, last read 5 m ago" in shown or "/logs/empty : stale, last read 5 m ago" in shown
+        assert "Name the folder" not in shown
+    assert "Name the folder" not in text(client, "/runs/?name=x")

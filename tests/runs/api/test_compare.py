@@ -149,7 +149,8 @@ def test_too_many_points_are_refused_with_what_to_narrow(alice: User, seeds: lis
     ["", "tag=loss", "run=1", "run=x&tag=loss&group=dataset", "run=1&tag=loss", "run=1&tag=loss&x=wall", "run=0&tag=a&x=b",
      "run=1&tag=%00&x=a", "run=1&tag=a&x=%00", "run=1&tag=a&group=%00", "run=1&tag=a&group=dataset&points=1e999",
      "run=99999999999999999999&tag=a&x=b", "run=1&tag=a&x=b&spread=no",
-     "run=1&tag=a&x=b&from=2&to=1", "run=1&tag=a&x=b&from=nan", "run=1&tag=a&x=b&to=1e999", "&".join(["tag=a&x=b", *["run=1"] * 21])],
+     "run=1&tag=a&x=b&from=2&to=1", "run=1&tag=a&x=b&from=nan", "run=1&tag=a&x=b&to=1e999",
+     "&".join(["tag=a&x=b", *["run=1"] * 21])],
 )
 def test_a_wrong_question_is_a_problem(alice: User, query: str) -> None:
     answer = signed_in(alice).get(f"{reverse('api:compare-lines')}?{query}")
