@@ -79,7 +79,7 @@ def make(name, tags, length):
 count, long, short, tags = map(int, sys.argv[1:])
 user = User.objects.create(username="bench", is_superuser=True)
 client = Client()
-client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+client.force_login(user, "runs.signing.Accounts")
 print(json.dumps({
     "long": [make(f"long-{n}", ["loss"], long) for n in range(count)],
     "short": [make(f"short-{n}", ["loss"], short) for n in range(count)],

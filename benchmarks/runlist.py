@@ -7,7 +7,9 @@ sees 5 of 10 trainers asks for 50 runs with 10 columns, of which 4 are metrics, 
 is below a bound that 0.5 % or 50 % of the runs keep, sorted by another metric.  Each request
 goes through the whole site in process (Django's test client: session, access, query, JSON or
 HTML with 50 sparklines); the limit on calls a minute is lifted, not left out.  Times are wall
-milliseconds, after ten requests that are not counted; p50 of 60, each with another bound.  CPU is that
+milliseconds, after ten requests that are not counted; p50 of 60, each with another bound, and of three
+such rounds, between which the others are asked, the quickest: a shared machine slows down for a minute
+and only ever adds.  The peer is asked in three rounds too.  CPU is that
 of the web process and of PostgreSQL's processes together, the mean of a request: what a busy machine
 does to the wall times, it does not do to these.
 
@@ -42,6 +44,8 @@ BARS = {"API": 25, "page": 60, "totals": 100}
 FEW = 10_000
 #: Requests before those that count.
 WARM = 10
+#: Rounds of everything, of which the quickest counts.
+ROUNDS = 3
 
 
 def main() -> int:
@@ -76,7 +80,7 @@ def _peer(databases: Databases, runs: int, rounds: int) -> list[dict[str, Any]]:
     """MLflow in a database of its own, which its own migrations fill with tables."""
     with databases.bare() as name:
         asked = {share: [_below(part, n) for n in range(rounds // 4 or 1)] for share, part in SHARES.items()}
-        given = json.dumps({"runs": runs, "asked": asked, "metric": metric(FILTERED), "sort": metric(SORTED)})
+        given = json.dumps({"runs": runs, "asked": asked, "rounds": ROUNDS, "metric": metric(FILTERED), "sort": metric(SORTED)})
         env = databases.env(name)
         return _child([str(PEERS), str(ROOT / "benchmarks" / "mlflow_peer.py"), given], env)
 
@@ -99,15 +103,23 @@ def measure(runs: int, rounds: int) -> list[dict[str, Any]]:
     from django.test import Client
 
     client = Client(SERVER_NAME="localhost")
-    client.force_login(User.objects.get(username="someone"), backend="django.contrib.auth.backends.ModelBackend")
-    rows = []
-    for what, path in (("API", "/api/runs/"), ("page", "/runs/"), ("totals", "/api/runs/totals/")):
-        for share, part in SHARES.items():
-            addresses = (f"{path}?{_query(part, n, whole=what != 'totals')}" for n in range(rounds + WARM))
-            rows.append({"what": what, "filter": share, "runs": runs, **_timed(addresses, client.get)})
-    rows.append({"what": "the newest, page", "filter": "none", "runs": runs,
-                 **_timed(("/runs/" for _ in range(rounds + WARM)), client.get)})
-    return rows
+    client.force_login(User.objects.get(username="someone"), backend="runs.signing.Accounts")
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for _ in range(ROUNDS):
+        for what, path in (("API", "/api/runs/"), ("page", "/runs/"), ("totals", "/api/runs/totals/")):
+            for share, part in SHARES.items():
+                addresses = (f"{path}?{_query(part, n, whole=what != 'totals')}" for n in range(rounds + WARM))
+                _keep(rows, {"what": what, "filter": share, "runs": runs, **_timed(addresses, client.get)})
+        newest = _timed(("/runs/" for _ in range(rounds + WARM)), client.get)
+        _keep(rows, {"what": "the newest, page", "filter": "none", "runs": runs, **newest})
+    return list(rows.values())
+
+
+def _keep(rows: dict[tuple[str, str], dict[str, Any]], row: dict[str, Any]) -> None:
+    """The quicker of two rounds of the same question."""
+    known = rows.setdefault((row["what"], row["filter"]), row)
+    if row["p50 ms"] < known["p50 ms"]:
+        rows[row["what"], row["filter"]] = row
 
 
 def _query(share: float, number: int, *, whole: bool) -> str:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
+    from django.db.models import QuerySet
 
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 STAFF = (OPERATOR, ADMIN)
@@ -47,11 +49,17 @@ def sees_everything(user: User | AnonymousUser) -> bool:
     """Whether no trainer is hidden from this user (superusers and the role admin)."""
     if user.is_superuser:
         return True
-    cached: bool | None = getattr(user, "_sees_everything", None)
+    cached: bool | None = getattr(user, "is_admin", None)
     if cached is None:
         cached = user.groups.filter(name=ADMIN).exists()
-        user._sees_everything = cached  # type: ignore[union-attr]
+        user.is_admin = cached  # type: ignore[union-attr]
     return cached
+
+
+def with_role(users: QuerySet[User]) -> QuerySet[User]:
+    """Accounts that know already whether they have the role admin."""
+    mine = User.groups.through.objects.filter(user=OuterRef("pk"), group__name=ADMIN)
+    return users.annotate(is_admin=Exists(mine))
 
 
 def sees_raw(user: User | AnonymousUser) -> bool:

@@ -72,7 +72,7 @@ def walk(
     for number in reversed(numbers) if backwards else numbers:
         if at and (number > at.stretch if backwards else number < at.stretch):
             continue
-        kind, runs = stretches[number].kind, stretches[number].runs
+        kind, runs = stretches[number].kind, stretches[number].runs()
         keys = ("pk",) if kind == "none" else ("sort_value", "pk")
         if at and number == at.stretch:
             runs = runs.filter(_beyond(kind, at, falling))

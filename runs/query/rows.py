@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count
+from django.db.models import Count, F
 
 from runs.charts import MAIN_TAGS, Main
 from runs.models import Dataset, Note, Run, Series
@@ -39,7 +39,7 @@ def rows(
         shown = shown.only("source", "dataset", "version", *wanted, *(name for column in columns for name in column.reads))
     else:
         shown = shown.defer(*(field for field in UNLISTED if field not in wanted))
-    found = {run.pk: run for run in shown}
+    found: dict[int, Run] = {run.pk: run for run in shown.annotate(dataset_name=F("dataset__name"))}
     runs = [found[pk] for pk in ids if pk in found and found[pk].source_id in sources]
     _share(runs, sources)
     measured = _measured(ids, columns, tags)
@@ -54,10 +54,13 @@ def rows(
 
 def _share(runs: Sequence[Run], sources: Mapping[int, Source]) -> None:
     """Rows have few sources and datasets between them: joined, each row would make its own."""
-    datasets = Dataset.objects.in_bulk({run.dataset_id for run in runs if run.dataset_id})
+    datasets: dict[int, Dataset] = {}
     for run in runs:
         run.source = sources[run.source_id]
-        run.dataset = datasets.get(run.dataset_id) if run.dataset_id else None
+        if run.dataset_id and run.dataset_id not in datasets:
+            named = Dataset(pk=run.dataset_id, trainer_id=run.source.trainer_id, name=run.dataset_name)  # type: ignore[attr-defined]
+            datasets[run.dataset_id] = named
+        run.dataset = datasets[run.dataset_id] if run.dataset_id else None
 
 
 def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int]) -> dict[int, dict[str, Any]]:
@@ -69,22 +72,20 @@ def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, 
     wanted = {tags[metric.tag] for _, metric in asked if metric.tag in tags} | main.keys()
     if not wanted or not ids:
         return {}
-    series: dict[int, dict[int, tuple[float | None, ...]]] = {}
-    found: dict[int, dict[int, tuple[int, int, float | None]]] = {}
-    for run, tag, pk, points, wall, *values in Series.objects.filter(run__in=ids, tag__in=wanted).order_by().values_list(
-        "run_id", "tag_id", "pk", "count", "last_wall", *HELD.values()
-    ):
-        series.setdefault(run, {})[tag] = tuple(values)
-        found.setdefault(run, {})[tag] = (pk, points, wall)
+    held = [name for of, name in HELD.items() if any(metric.of == of for _, metric in asked) or (main and of == "last")]
+    series: dict[int, dict[int, dict[str, Any]]] = {}
+    plot = ["pk", "count", "last_wall"] if main else []
+    for found in Series.objects.filter(run__in=ids, tag__in=wanted).order_by().values("run_id", "tag_id", *held, *plot):
+        series.setdefault(found["run_id"], {})[found["tag_id"]] = found
     cells: dict[int, dict[str, Any]] = {}
     for run, by_tag in series.items():
         cells[run] = {
-            key: by_tag[tags[metric.tag]][list(HELD).index(metric.of)]
-            for key, metric in asked if tags.get(metric.tag) in by_tag
+            key: by_tag[tags[metric.tag]][HELD[metric.of]] for key, metric in asked if tags.get(metric.tag) in by_tag
         }
         if best := min((tag for tag in by_tag if tag in main), key=lambda tag: main[tag], default=None):
-            last, name = by_tag[best][0], main[best][1]
-            cells[run] |= {"metric": last, "main": Main(name, *found[run][best], last)}
+            row = by_tag[best]
+            figures = Main(main[best][1], row["pk"], row["count"], row["last_wall"], row["last"])
+            cells[run] |= {"metric": figures.last, "main": figures}
     return cells
 
 

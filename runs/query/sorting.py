@@ -50,10 +50,13 @@ SORTED_BY = 200
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Runs with a ``sort_value`` of one kind: int, float, text, time, span, decimal; none: by their id alone."""
+    """Runs with a ``sort_value`` of one kind: int, float, text, time, span, decimal; none: by their id alone.
+
+    ``runs`` makes the query: most pages end before the last stretch begins.
+    """
 
     kind: str
-    runs: RunQuerySet
+    runs: Callable[[], RunQuerySet]
 
 
 def kinds(key: Metric | Param | str) -> list[str]:
@@ -76,26 +79,25 @@ def stretches(runs: RunQuerySet, key: Metric | Param | str, tags: Mapping[str, i
         return _by_main(runs, [tags[name] for name in MAIN_TAGS if name in tags])
     kind, value, never_missing = PLAIN[key]
     valued = runs.annotate(sort_value=value())
-    return [Stretch(kind, valued)] if never_missing else _parted(kind, valued)
+    return [Stretch(kind, lambda: valued)] if never_missing else _parted(kind, valued)
 
 
 def _parted(kind: str, valued: RunQuerySet) -> list[Stretch]:
     missing = Q(sort_value__isnull=True)
     if kind != "float":
-        return [Stretch(kind, valued.filter(~missing)), Stretch("none", valued.filter(missing))]
+        return [Stretch(kind, lambda: valued.filter(~missing)), Stretch("none", lambda: valued.filter(missing))]
     # PostgreSQL holds NaN for the greatest number
-    number = Q(sort_value__lte=INFINITY)
-    return [Stretch(kind, valued.filter(number)), Stretch("none", valued.filter(missing | Q(sort_value__gt=INFINITY)))]
+    number, none = Q(sort_value__lte=INFINITY), missing | Q(sort_value__gt=INFINITY)
+    return [Stretch(kind, lambda: valued.filter(number)), Stretch("none", lambda: valued.filter(none))]
 
 
 def _by_metric(runs: RunQuerySet, tag: int | None, held: str) -> list[Stretch]:
-    series = FilteredRelation("series", condition=Q(series__tag=tag))
-    valued = runs.annotate(sorting=series).annotate(sort_value=F(f"sorting__{held}"))
+    def valued() -> RunQuerySet:
+        series = FilteredRelation("series", condition=Q(series__tag=tag))
+        return runs.annotate(sorting=series).annotate(sort_value=F(f"sorting__{held}")).filter(sort_value__lte=INFINITY)
+
     numbers = Series.objects.filter(run=OuterRef("pk"), tag=tag, **{f"{held}__lte": INFINITY})
-    return [
-        Stretch("float", valued.filter(sort_value__lte=INFINITY)),
-        Stretch("none", runs.filter(~Exists(numbers))),
-    ]
+    return [Stretch("float", valued), Stretch("none", lambda: runs.filter(~Exists(numbers)))]
 
 
 def _by_main(runs: RunQuerySet, main: list[int]) -> list[Stretch]:
@@ -113,9 +115,9 @@ def _by_param(runs: RunQuerySet, value: Expression) -> list[Stretch]:
     number, text = as_number(value), as_text(value)
     words = runs.annotate(sort_value=_sorted_text(text), sort_number=number)
     return [
-        Stretch("decimal", runs.annotate(sort_value=number).filter(sort_value__isnull=False)),
-        Stretch("text", words.filter(sort_number__isnull=True, sort_value__isnull=False)),
-        Stretch("none", words.filter(sort_value__isnull=True)),
+        Stretch("decimal", lambda: runs.annotate(sort_value=number).filter(sort_value__isnull=False)),
+        Stretch("text", lambda: words.filter(sort_number__isnull=True, sort_value__isnull=False)),
+        Stretch("none", lambda: words.filter(sort_value__isnull=True)),
     ]
 
 

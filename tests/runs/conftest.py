@@ -12,7 +12,7 @@ from django.test import Client
 from runs.models import Trainer
 from tests.runs import factories
 
-BACKEND = "django.contrib.auth.backends.ModelBackend"
+BACKEND = "runs.signing.Accounts"
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_guessing_passwords_is_throttled() -> None:
 def test_signing_out_needs_a_post_with_the_token(alice: User) -> None:
     assert signed_in(alice).get(reverse("logout")).status_code == 405
     forged = Client(enforce_csrf_checks=True)
-    forged.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
+    forged.force_login(alice, backend="runs.signing.Accounts")
     answer = forged.post(reverse("logout"))
     assert answer.status_code == 403
     assert "Please try again" in answer.content.decode()

@@ -150,7 +150,7 @@ def test_a_trainer_with_runs_is_not_deleted(ada: User, run: Run) -> None:
     assert Run.objects.filter(pk=run.pk).exists()
 
 
-@pytest.mark.parametrize(("model", "queries"), [("trainer", 9), ("source", 8), ("run", 8), ("job", 8), ("logfile", 8)])
+@pytest.mark.parametrize(("model", "queries"), [("trainer", 7), ("source", 6), ("run", 6), ("job", 6), ("logfile", 6)])
 def test_a_list_costs_the_same_queries_whatever_its_length(
     client: Client, source: Source, model: str, queries: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -251,7 +251,7 @@ def test_the_server_refuses_what_the_page_does_not_offer(
 @pytest.mark.parametrize(("deed", "data"), DEEDS)
 def test_a_forged_request_changes_nothing(bob: User, run: Run, deed: str, data: dict[str, str]) -> None:
     forged = Client(enforce_csrf_checks=True)
-    forged.force_login(bob, backend="django.contrib.auth.backends.ModelBackend")
+    forged.force_login(bob, backend="runs.signing.Accounts")
     assert post(forged, run, deed, **data) == 403
     assert Run.objects.get().name == "qwen-r16"
 

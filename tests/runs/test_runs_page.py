@@ -198,7 +198,7 @@ def test_the_queries_of_the_list_do_not_grow_with_it(
     for limit in (1, 3):
         # the session, the user, the role, permissions; trainers, datasets, views, sources; between two savepoints a
         # time limit, the metrics' ids, and what the page needs; notes, bookmarks and files that cannot be read
-        with django_assert_num_queries(20):
+        with django_assert_num_queries(17):
             client.get(f"/runs/?limit={limit}")
 
 

@@ -55,7 +55,7 @@ def test_a_page_sends_its_csrf_token_with_every_change(
     run: Run, bob: User, method: str, part: str, body: Any, status: int
 ) -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(bob, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(bob, backend="runs.signing.Accounts")
     told = problem(send(client, method, f"/api/runs/{run.pk}/{part}", body), 403, "permission-denied")
     assert "CSRF" in told["detail"]
     client.cookies["csrftoken"] = "t" * 32
