@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
@@ -12,7 +13,10 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.views import defaults
 
 from runs.api.problems import Problem, is_api
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django.contrib.auth.models import AnonymousUser, User
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
 
     Page = Callable[..., HttpResponse]
 
@@ -100,6 +104,24 @@ def locked_out(request: HttpRequest, answer: HttpResponse | None, credentials: d
     return closed
 
 
+def is_unreachable(error: BaseException | None) -> bool:
+    """Whether the database was not reached: it is down or closing, or all connections are taken."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    # what it answered itself has a code: 08 the connection, 53 its limits, 57P it shuts down or starts
+    code = getattr(error.__cause__, "sqlstate", None)
+    return code is None or code.startswith(("08", "53", "57P"))
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """Come back in ten seconds."""
+    wait = {"Retry-After": "10"}
+    if is_api(request):
+        return Problem(request, 503, "unavailable", "The database does not answer now: try again later.", headers=wait)
+    # without the request, whose user would be asked for
+    return HttpResponse(render_to_string("503.html"), status=503, headers=wait)
+
+
 def apart(page: Page) -> Page:
     """Django makes the pages of errors in threads of their own, whose connections nobody would give back."""
     @wraps(page)
@@ -136,7 +158,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 @apart
 def server_error(request: HttpRequest) -> HttpResponse:
-    """An error of ours, of which only the log tells."""
+    """An error of ours, of which only the log tells; or the database that does not answer now."""
+    if is_unreachable(sys.exception()):
+        return unavailable(request)
     if is_api(request):
         return Problem(request, 500, "error", "trainmon failed to answer; its log says why.")
     return defaults.server_error(request)
