@@ -6,21 +6,29 @@ from dataclasses import dataclass
 
 from runs import identity
 from runs.models import Sample
-from runs.readers import media
+from runs.readers import media, pixels
 from runs.readers.confined import opened
 from runs.readers.source import Source
 
 #: Longer records are not served; they would fill the memory of the site.
 LARGEST = 32 * 1024 * 1024
+#: Pixels that a browser is asked to draw: a small file may unfold into many (4 bytes each), and fill its memory.
+PIXELS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """The bytes, what they are ("" where that is unknown), and how many a record holds."""
+    """The bytes, what they are ("" where that is unknown), how many a record holds, and how many pixels they unfold to."""
 
     data: bytes
     media_type: str
     total: int
+    pixels: int = 0
+
+    @property
+    def vast(self) -> bool:
+        """Whether it is to be kept rather than drawn."""
+        return self.pixels > PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +76,4 @@ def _read(fd: int, sample: Sample, number: int) -> Media | Gone:
         return Gone("there is no such image in its record")
     start, stop = spans[number]
     found = data[start:stop]
-    return Media(found, media.media_type(found), len(spans))
+    return Media(found, media.media_type(found), len(spans), pixels.of(found))

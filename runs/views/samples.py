@@ -88,8 +88,10 @@ def run_sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
         return _guarded(HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "10"}))
     if isinstance(said, Gone):
         return _placeholder(said.why, 410)
-    if not said.media_type and request.headers.get("Sec-Fetch-Dest") == "image":
+    if not said.media_type and _is_drawn(request):
         return _placeholder("it is no PNG, JPEG, GIF or WebP", 200)
+    if said.vast and _is_drawn(request):
+        return _placeholder(f"it has {said.pixels / 1e6:,.0f} megapixels: open it to download", 200)
     return _guarded(_served(found, said), tag)
 
 
@@ -139,10 +141,16 @@ def _etag(sample: Sample, number: str) -> str:
 def _served(sample: Sample, found: Media) -> HttpResponse:
     """Inline only what is known to be harmless to show."""
     answer = HttpResponse(found.data, content_type=found.media_type or "application/octet-stream")
-    if not found.media_type:
-        answer["Content-Disposition"] = f'attachment; filename="sample-{sample.pk}.bin"'
+    if not found.media_type or found.vast:
+        kind = found.media_type.partition("/")[2] or "bin"
+        answer["Content-Disposition"] = f'attachment; filename="sample-{sample.pk}.{kind}"'
     answer["X-Sample-Total"] = str(found.total)
     return answer
+
+
+def _is_drawn(request: HttpRequest) -> bool:
+    """Whether a page asks for it as an image of its own; without HTTPS browsers say so only by what they accept."""
+    return request.headers.get("Sec-Fetch-Dest") == "image" or request.headers.get("Accept", "").startswith("image/")
 
 
 def _placeholder(why: str, status: int) -> HttpResponse:
@@ -154,7 +162,7 @@ def _placeholder(why: str, status: int) -> HttpResponse:
 def _guarded(answer: HttpResponse, etag: str = "") -> HttpResponse:
     answer["Content-Security-Policy"] = LOCKED
     answer["Cross-Origin-Resource-Policy"] = "same-origin"
-    answer["Vary"] = "Cookie, Sec-Fetch-Dest"
+    answer["Vary"] = "Cookie, Sec-Fetch-Dest, Accept"
     answer["Cache-Control"] = "private, no-cache" if etag else "private, no-store"
     if etag:
         answer["ETag"] = etag

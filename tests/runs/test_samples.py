@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from django.test import Client
+from PIL import Image
 from tensorboardX import SummaryWriter
 
 from runs import disk
@@ -258,3 +260,16 @@ def test_a_disk_that_does_not_answer_is_a_503_and_not_a_hung_site(
     assert (answer.status_code, answer["Retry-After"]) == (503, "10")
     monkeypatch.setattr(disk, "TIMEOUT", 10)
     assert client.get(url()).status_code == 200
+
+
+def test_an_image_of_too_many_pixels_is_kept_and_not_drawn(client: Client, tmp_path: Path):
+    bomb = io.BytesIO()
+    Image.new("1", (8000, 8000)).save(bomb, "PNG")
+    read_in(tmp_path, media("bomb", bomb.getvalue()))
+    for told in ({"Sec-Fetch-Dest": "image"}, {"Accept": "image/avif,image/webp,*/*"}):
+        shown = client.get(url(), headers=told)
+        assert shown["Content-Type"] == "image/svg+xml"
+        assert "it has 64 megapixels" in shown.content.decode()
+    kept = client.get(url(), headers={"Sec-Fetch-Dest": "document"})
+    assert kept.content == bomb.getvalue()
+    assert kept["Content-Disposition"] == f'attachment; filename="sample-{Sample.objects.get().pk}.png"'
