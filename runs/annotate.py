@@ -17,7 +17,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
-from runs import audit, redact
+from runs import audit, redact, signals
 from runs.models import Bookmark, Note, Run
 from runs.readers.plain import plain
 from runs.roles import sees_everything
@@ -169,6 +169,7 @@ def _as_it_is(note: Note) -> Note:
 def _write(run: Run, held: Run, **said: Any) -> None:
     """Write what was said and the next version; the caller's row follows."""
     said["version"] = held.version + 1
+    signals.tell(runs={held.pk: said["version"]})
     Run.objects.filter(pk=held.pk).update(**said)
     for name, value in said.items():
         setattr(run, name, value)

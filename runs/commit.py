@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runs import beside, generations, jobs, segments, series
+from runs import beside, generations, jobs, segments, series, signals
 from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
@@ -70,7 +70,8 @@ def commit(batch: Batch, lease: Lease) -> None:
         _expect_unchanged(batch.pieces)
         before = {pk: _judged(run) for pk, run in runs.items()}
         heard = {one.run_id for one in batch.besides if one.run_id in runs and beside.apply(runs[one.run_id], one)}
-        heard |= _store(runs, batch.pieces)
+        stored, jobs_at = _store(runs, batch.pieces)
+        heard |= stored
         for trouble in batch.troubles:
             heard.add(trouble.file.run_id)
             _note(trouble)
@@ -78,12 +79,13 @@ def commit(batch: Batch, lease: Lease) -> None:
         for run_id in runs.keys() & set(batch.done):
             settle(runs[run_id], time.time(), transitions)
         Transition.objects.bulk_create(transitions)
-        for pk, run in runs.items():
-            if pk in heard or _judged(run) != before[pk]:
-                run.version += 1
+        changed = [run for pk, run in runs.items() if pk in heard or _judged(run) != before[pk]]
+        for run in changed:
+            run.version += 1
         save_all([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
         save_all(list(runs.values()), RUN_FIELDS)
         sum_damage([piece.file.run_id for piece in batch.pieces if piece.damages or piece.begins])
+        signals.tell(runs={run.pk: run.version for run in changed}, jobs=jobs_at)
 
 
 def _note(trouble: Trouble) -> None:
@@ -108,18 +110,19 @@ def _expect_unchanged(pieces: list[Piece]) -> None:
             raise LeaseLost(f"{piece.file.path_text} was read or removed by another sync")
 
 
-def _store(runs: dict[int, Run], pieces: list[Piece]) -> set[int]:
-    """Points and what goes with them; the runs that something came for."""
+def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[int, int]]:
+    """Points and what goes with them; the runs that something came for, and the versions of their jobs."""
     write_all(Portion(piece.writer, piece.points, piece.generation == piece.file.generation) for piece in pieces)
     segments.store(pieces)
     segments.store_texts(pieces)
     segments.store_samples(pieces)
     heard, switched = set(), set()
+    jobs_at: dict[int, int] = {}
     for piece in pieces:
         run, file = runs[piece.file.run_id], piece.file
         if piece.begins:
             _begin(file, piece.generation)
-        jobs.apply(run, file, [said for block in piece.blocks for said in block.said])
+        jobs_at |= jobs.apply(run, file, [said for block in piece.blocks for said in block.said])
         apply_facts(run, file, piece.blocks, piece.seen.mtime)
         switching = piece.at_end and piece.generation != file.generation
         _advance(piece)
@@ -135,7 +138,7 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> set[int]:
             heard.add(run.pk)
     for run_id in switched:  # at the end: a recount sees the points of all of these pieces
         runs[run_id].point_count = series.recount(run_id)
-    return heard
+    return heard, jobs_at
 
 
 def _begin(file: LogFile, generation: int) -> None:

@@ -14,14 +14,18 @@ from runs.readers.records import Said
 PROGRESS = "progress"
 
 
-def apply(run: Run, file: LogFile, said: list[Said]) -> None:
-    """Bring the jobs of a log, and its run, to these lines.  The caller holds the run's lock."""
+def apply(run: Run, file: LogFile, said: list[Said]) -> dict[int, int]:
+    """Bring the jobs of a log, and its run, to these lines; the versions that the jobs have now.
+
+    The caller holds the run's lock.
+    """
     jobs: dict[str, Job] = {}
     events: list[Event] = []
     for one in said:
         external = plain(one.job or PurePosixPath(file.path_text).stem)[:200]
         if external not in jobs:
             jobs[external] = _job(run, external)
+            jobs[external].version += 1
         job = jobs[external]
         _advance(job, one, again=file.reading > 0)
         _tell_run(run, job, one)
@@ -29,8 +33,8 @@ def apply(run: Run, file: LogFile, said: list[Said]) -> None:
             events.append(_event(run, job, file, one))
     Event.objects.bulk_create(events, ignore_conflicts=True)
     for job in jobs.values():
-        job.version += 1
         job.save()
+    return {job.pk: job.version for job in jobs.values()}
 
 
 def _job(run: Run, external: str) -> Job:
@@ -101,5 +105,5 @@ def _event(run: Run, job: Job, file: LogFile, said: Said) -> Event:
     return Event(
         run=run, job=job, log_file=file, generation=file.reading, offset=said.offset, at=moment(said.at),
         level=plain(said.level)[:10], kind=plain(redact.text(said.event))[:100], message=plain(redact.text(said.message)),
-        fields=plain_json(redact.value(said.fields)),
+        fields=plain_json(redact.value(said.fields)), version=job.version,
     )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from django.db import transaction
 
+from runs import signals
 from runs.lease import Lease
 from runs.models import Dataset, LogFile, Run, Source
 from runs.moved import Moves, find_moves, take_away
@@ -117,11 +118,14 @@ class Plan:
             Run.objects.filter(pk__in=[run.id for run in self.vanished]).update(files_missing=True)
             LogFile.objects.filter(run_id__in=[run.id for run in self.vanished]).update(missing=True)
             take_away(self.rehomed, {run.id for run in self.vanished})
+            if self.new or self.vanished or self.moves.by_path:
+                signals.tell(sources=[self.source.pk])
         for batch in _batches(self.new):
             report()
             with transaction.atomic():
                 lease.check()
                 self._create(batch, datasets)
+                signals.tell(sources=[self.source.pk])
         for changes in _batches(sorted(self.changed, key=lambda change: change.known.id)):
             report()
             with transaction.atomic():

@@ -253,6 +253,14 @@ else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         name: str(HOME / "broker") for name in ("data_folder_in", "data_folder_out", "control_folder")
     }
+# One notice for each change ("run 7 is at version 12"), to whoever serves pages.  Without Valkey it stays in
+# this process; pages of others then look for newer versions themselves, every 2 s.
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if REDIS_URL:
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "trainmon"},
+    }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

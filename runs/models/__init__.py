@@ -1,7 +1,7 @@
 """The registry's models, one file a noun (docs/architecture.md has the picture)."""
 
 from runs.models.audit import AuditEntry
-from runs.models.job import Event, Job
+from runs.models.job import Checkpoint, Event, EventId, Job, LogChunk
 from runs.models.logfile import LogFile
 from runs.models.note import Bookmark, Note, SavedView
 from runs.models.run import Run, Segment, Transition
@@ -14,9 +14,12 @@ __all__ = [
     "ApiToken",
     "AuditEntry",
     "Bookmark",
+    "Checkpoint",
     "Dataset",
     "Event",
+    "EventId",
     "Job",
+    "LogChunk",
     "LogFile",
     "Note",
     "Run",

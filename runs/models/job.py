@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from runs.models.run import Status
@@ -38,12 +39,29 @@ class Job(models.Model):
     total_steps = models.BigIntegerField(null=True)
     epoch = models.FloatField(null=True)
     eta_seconds = models.FloatField(null=True)
+    loss = models.FloatField(null=True)
+    lr = models.FloatField("learning rate", null=True)
+    speed = models.FloatField(null=True, help_text="Steps a second, as its log says.")
+    gpus = models.JSONField(default=list, help_text="Every GPU as last said: index, utilization, memory_used, ...")
+    bars = models.JSONField(default=dict, help_text="Progress bars by their id: type, label, value (0 to 100), total, current.")
+    stages = models.JSONField(default=list, help_text="[stage, Unix seconds] of each stage that it entered, oldest first.")
+    config = models.JSONField(default=dict, help_text="What its start record says it was started with (redacted).")
+    correlation_id = models.CharField(max_length=200, blank=True)
     error = models.TextField(blank=True)
     error_type = models.CharField(max_length=200, blank=True)
     error_stack = models.TextField(blank=True)
     started = models.DateTimeField(null=True)
     ended = models.DateTimeField(null=True)
     last_event = models.DateTimeField(null=True)
+    line_count = models.BigIntegerField(default=0, help_text="Lines of its log that are kept.")
+    last_line = models.DateTimeField(null=True, help_text="Time of its newest line, by the line itself.")
+    asked = models.DateTimeField(
+        null=True, help_text="When its trainer last asked whether it shall stop; never: it cannot be asked to."
+    )
+    cancel_requested = models.DateTimeField(null=True)
+    cancel_requested_by = models.ForeignKey(
+        "auth.User", null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
     version = models.BigIntegerField(default=0)
 
     objects = JobQuerySet.as_manager()
@@ -65,7 +83,8 @@ class Job(models.Model):
 class Event(models.Model):
     """A line of a log that changed something: a start, an end, an error, a stage, a sample.
 
-    Unique by where it stands in the file, so that reading twice stores it once.
+    Unique by where it stands in the file, so that reading twice stores it once.  ``version`` is
+    the job's when it was stored: what a reader who saw version 7 has missed are those above 7.
     """
 
     run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="events")
@@ -78,12 +97,88 @@ class Event(models.Model):
     kind = models.CharField(max_length=100)
     message = models.TextField(blank=True)
     fields = models.JSONField(default=dict)
+    version = models.BigIntegerField(default=0)
 
     class Meta:
         ordering = ["run", "at", "id"]
         constraints = [
             models.UniqueConstraint(fields=["log_file", "generation", "offset", "kind"], name="event_once_per_line"),
         ]
+        indexes = [models.Index(fields=["job", "version"], name="event_by_version")]
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message[:60]}"
+
+
+class LogChunk(models.Model):
+    """Lines ``start .. start + count - 1`` of a job's log in one file, as written but redacted.
+
+    ``data`` is zstd of JSON lines (runs/loglines.py); the last chunk of a file grows up to 1,000 lines, the
+    others stay.  ``levels`` counts its lines by level, ``kinds`` names their events: what a
+    filter need not open.
+    """
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+")
+    generation = models.IntegerField()
+    start = models.BigIntegerField()
+    count = models.IntegerField()
+    first_at = models.DateTimeField(null=True)
+    last_at = models.DateTimeField(null=True)
+    levels = models.JSONField(default=dict)
+    kinds = ArrayField(models.CharField(max_length=100), default=list)
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ["job", "log_file", "generation", "start"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "log_file", "generation", "start"], name="log_chunk_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} lines from {self.start}"
+
+
+class Checkpoint(models.Model):
+    """A checkpoint or model that a job said it wrote, or that lies where checkpoints lie."""
+
+    class Kind(models.TextChoices):
+        CHECKPOINT = "checkpoint", "checkpoint"
+        MODEL = "model", "model"
+
+    run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="checkpoints")
+    job = models.ForeignKey(Job, null=True, on_delete=models.CASCADE, related_name="checkpoints")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.CHECKPOINT)
+    said = models.TextField(help_text="Its path as the log has it (redacted).")
+    path = models.BinaryField(default=b"", help_text="Bytes, relative to the source's root; empty where it lies outside.")
+    step = models.BigIntegerField(null=True)
+    size = models.BigIntegerField(null=True)
+    at = models.DateTimeField(null=True)
+    missing = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["run", "step", "id"]
+        constraints = [models.UniqueConstraint(fields=["run", "said"], name="checkpoint_once_per_run")]
+
+    def __str__(self) -> str:
+        return self.said
+
+
+class EventId(models.Model):
+    """An ``event_id`` that was counted: the same one again, by push or in any file of the trainer, is not.
+
+    Where it stands tells a repetition from the same line that is read anew (a new generation).
+    """
+
+    trainer = models.ForeignKey("runs.Trainer", on_delete=models.CASCADE, related_name="+", db_index=False)
+    event_id = models.CharField(max_length=200)
+    log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+")
+    generation = models.IntegerField()
+    offset = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["trainer", "event_id"]
+        constraints = [models.UniqueConstraint(fields=["trainer", "event_id"], name="event_id_once_per_trainer")]
+
+    def __str__(self) -> str:
+        return self.event_id

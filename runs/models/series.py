@@ -126,7 +126,11 @@ class TextSummary(models.Model):
 
 
 class Sample(models.Model):
-    """An image or sound in an event file, by reference: the payload stays on disk."""
+    """An image or sound by reference, the payload stays on disk: in an event file, or a file that a log names.
+
+    The latter has a ``path`` (relative to the source's root; empty where it lies outside) and the
+    ``said`` one; its ``offset`` is that of the line, its ``length`` 0.
+    """
 
     run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="samples")
     log_file = models.ForeignKey("runs.LogFile", on_delete=models.CASCADE, related_name="+")
@@ -138,6 +142,11 @@ class Sample(models.Model):
     tag = models.TextField()
     step = models.BigIntegerField()
     wall = models.FloatField()
+    job = models.ForeignKey("runs.Job", null=True, on_delete=models.CASCADE, related_name="samples")
+    path = models.BinaryField(default=b"")
+    said = models.TextField(blank=True)
+    index = models.IntegerField(null=True, help_text="Among the samples of its step.")
+    size = models.BigIntegerField(null=True)
 
     #: Why a page cannot show it, put there by its view.
     gone: str = ""

@@ -121,6 +121,9 @@ class Source(models.Model):
     problems = models.JSONField(default=list, editable=False)
     device = models.BigIntegerField(null=True, editable=False)
     scanned_layout = models.CharField(max_length=20, blank=True, editable=False)
+    pushed = models.BooleanField(
+        default=False, editable=False, help_text="Below our own data directory: what trainers without a shared volume have sent."
+    )
     loss_confirmed = models.BooleanField(
         "loss confirmed",
         default=False,
