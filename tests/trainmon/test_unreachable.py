@@ -9,6 +9,7 @@ import pytest
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.test import Client
 
+from tests.runs.conftest import signed_in
 from tests.runs.factories import make_user
 from trainmon.views import is_unreachable
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def client() -> Client:
-    client = Client(raise_request_exception=False)
-    client.force_login(make_user("alice", "viewer"), "django.contrib.auth.backends.ModelBackend")
+    client = signed_in(make_user("alice", "viewer"))
+    client.raise_request_exception = False
     return client
 
 
