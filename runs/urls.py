@@ -6,7 +6,7 @@ from runs.views import annotations, notes
 from runs.views.charts import run_charts
 from runs.views.files import run_files, run_raw
 from runs.views.history import run_history
-from runs.views.listing import known, run_list, run_totals, saved_view
+from runs.views.listing import known, run_form, run_list, run_totals, saved_view
 from runs.views.parameters import run_parameters
 from runs.views.samples import run_sample, run_samples
 from runs.views.saved import change_view, delete_view, views
@@ -14,11 +14,13 @@ from runs.views.selected import selected
 
 urlpatterns = [
     path("", run_list, name="runs"),
+    path("form/", run_form, name="run-form"),
     path("totals/", run_totals, name="totals"),
     path("known/", known, name="known"),
     path("selected/", selected, name="selected"),
     path("views/", views, name="views"),
     path("views/<int:pk>/", saved_view, name="view"),
+    path("views/<int:pk>/form/", run_form, name="view-form"),
     path("views/<int:pk>/change/", change_view, name="change-view"),
     path("views/<int:pk>/delete/", delete_view, name="delete-view"),
     path("<int:pk>/", run_charts, name="run"),

@@ -201,6 +201,14 @@ def ask(context: dict[str, Any], question: str | None = None, **changes: str | N
 
 
 @register.simple_tag(takes_context=True)
+def asking_form(context: dict[str, Any]) -> str:
+    """The address of this list's question as a form."""
+    view = context.get("view")
+    here = reverse("view-form", args=[view.pk]) if view else reverse("run-form")
+    return f"{here}?{without(context['query'].query)}"
+
+
+@register.simple_tag(takes_context=True)
 def kept(context: dict[str, Any], *but: str) -> SafeString:
     """The question as hidden fields of a form, but for what the form asks itself."""
     data: QueryDict = context["query"].query

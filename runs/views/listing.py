@@ -59,6 +59,16 @@ def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+def run_form(request: HttpRequest, pk: int | None = None) -> HttpResponse:
+    """The question of a list, or of a saved view, as a form: fetched by the list when its menus are opened, and a page
+    of its own without scripts."""
+    view = None if pk is None else saved.find(request.user, pk)
+    query = RunQuery(request.GET or QueryDict(view.query if view else ""), request.user)
+    query.is_valid()
+    return render(request, "runs_form.html", _asked(request.user, query, view) | _offered(request.user, query))
+
+
+@require_safe
 def run_totals(request: HttpRequest) -> HttpResponse:
     """The sums of a question: asked for by the list when it stands, and a page of its own without scripts."""
     query = RunQuery(request.GET, request.user)
@@ -94,7 +104,7 @@ def listing(
     valid = query.is_valid()
     context = _asked(request.user, query, view) | {"saving": saving}
     if not valid:
-        return render(request, "runs.html", context, status=400)
+        return render(request, "runs.html", context | _offered(request.user, query), status=400)
     try:
         page = query.page()
         main = {run.pk: run.cells["main"] for run in page.rows if "main" in run.cells}
@@ -109,9 +119,8 @@ def listing(
 
 
 def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) -> dict[str, Any]:
-    """The question, the views beside it, and what its form offers."""
+    """The question, and the views beside it."""
     question = saved.normal(query)
-    trainers = list(Trainer.objects.visible_to(user))
     sources = list(query.sources.values())
     return {
         "query": query,
@@ -123,12 +132,19 @@ def _asked(user: User | AnonymousUser, query: RunQuery, view: SavedView | None) 
         "changed": view is not None and question != saved.normal(RunQuery(QueryDict(view.query), user)),
         "may_change": view is not None and saved.may_change(user, view),
         "views": saved.views_of(user),
+        "sources_seen": sources,
+        "failing": [source for source in sources if source.enabled and source.status == Source.Status.ERROR],
+    }
+
+
+def _offered(user: User | AnonymousUser, query: RunQuery) -> dict[str, Any]:
+    """What the form of a question offers."""
+    trainers = list(Trainer.objects.visible_to(user))
+    return {
         "trainers": trainers[:OFFERED],
         "datasets": _datasets(trainers, query),
         "statuses": _statuses(),
         "others": _others(query.columns),
-        "sources_seen": sources,
-        "failing": [source for source in sources if source.enabled and source.status == Source.Status.ERROR],
     }
 
 

@@ -106,17 +106,35 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// What a menu asks with is fetched when a hand comes near it: most lists are only read.
+function fetched(menu, link) {
+  const panel = link.parentElement;
+  getText(link.href)
+    .then((page) => new DOMParser().parseFromString(page, "text/html").querySelector(`${link.hash} .panel-part`))
+    .then((form) => form && panel.replaceChildren(document.adoptNode(form)))
+    .catch(() => {}); // the link stays, and the banner tells
+}
+
+for (const menu of document.querySelectorAll("details.drop:has(.later)")) {
+  const link = menu.querySelector(".later");
+  const near = ["pointerenter", "focusin", "toggle"];
+  const fetchOnce = () => {
+    for (const event of near) menu.removeEventListener(event, fetchOnce);
+    fetched(menu, link);
+  };
+  for (const event of near) menu.addEventListener(event, fetchOnce);
+}
+
 // ── forms: an address without what was left empty ──
 
-for (const form of document.querySelectorAll("form[data-tidy]")) {
-  form.addEventListener("formdata", (event) => {
-    for (const name of new Set(event.formData.keys())) {
-      const said = event.formData.getAll(name).filter((value) => String(value).trim());
-      event.formData.delete(name);
-      for (const value of said) event.formData.append(name, value);
-    }
-  });
-}
+document.addEventListener("formdata", (event) => {
+  if (!event.target.matches("form[data-tidy]")) return;
+  for (const name of new Set(event.formData.keys())) {
+    const said = event.formData.getAll(name).filter((value) => String(value).trim());
+    event.formData.delete(name);
+    for (const value of said) event.formData.append(name, value);
+  }
+});
 
 // A column's arrows move it in place; without scripts they are links that do the same.
 list?.addEventListener("click", (event) => {
@@ -142,13 +160,11 @@ async function suggest() {
   }
 }
 
-const fields = document.querySelectorAll(".listing input[list]");
-for (const field of fields) field.addEventListener("focus", suggestOnce);
-
-function suggestOnce() {
-  for (const field of fields) field.removeEventListener("focus", suggestOnce);
+list?.addEventListener("focusin", function suggestOnce(event) {
+  if (!event.target.matches("input[list]")) return;
+  list.removeEventListener("focusin", suggestOnce);
   suggest();
-}
+});
 
 // ── totals ──
 

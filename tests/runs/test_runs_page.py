@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from runs.models import Bookmark, Note, Run, Source, Trainer
+from runs.models import Bookmark, Note, Run, SavedView, Source, Trainer
 from runs.query import TooLarge
 from runs.query.sorting import PLAIN
 from tests.runs.conftest import signed_in
@@ -189,6 +189,25 @@ def test_every_column_sorts_both_ways_and_the_missing_come_last(client: Client, 
     assert names(client, f"sort=-{key}") == ["b", "a"]
 
 
+def test_the_question_is_a_form_on_a_page_of_its_own(client: Client, source: Source) -> None:
+    make_run(source, name="qwen-a", dataset="alpaca", status="failed")
+    [form, _] = links(client, reverse("runs") + "?status=failed&sort=name", 'class="later"')
+    page = client.get(form).content.decode()
+    assert 'name="status" value="failed" checked' in page
+    assert "alpaca" in page and '<option value="name" selected>' in page
+
+
+def test_a_wrong_question_brings_its_form_along(client: Client, source: Source) -> None:
+    page = client.get(reverse("runs") + "?newer=soon", follow=True).content.decode()
+    assert 'id="f-newer" type="text" name="newer" value="soon"' in page
+
+
+def test_the_form_of_a_saved_view_asks_what_the_view_asks(client: Client, alice: User, source: Source) -> None:
+    view = SavedView.objects.create(owner=alice, name="broken", query="status=failed")
+    page = client.get(reverse("view-form", args=[view.pk])).content.decode()
+    assert f'action="{view.get_absolute_url()}"' in page and 'name="status" value="failed" checked' in page
+
+
 def test_the_queries_of_the_list_do_not_grow_with_it(
     client: Client, source: Source, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -196,9 +215,9 @@ def test_the_queries_of_the_list_do_not_grow_with_it(
         make_points(make_run(source, name=f"r{number}", dataset=f"d{number}"), "loss", [2.0, 1.0])
     client.get("/runs/")  # the curves are drawn and remembered
     for limit in (1, 3):
-        # the session, the user, the role, permissions; trainers, datasets, views, sources; between two savepoints a
+        # the session, the user with the role, permissions; views, sources; between two savepoints a
         # time limit, the metrics' ids, and what the page needs; notes, bookmarks and files that cannot be read
-        with django_assert_num_queries(17):
+        with django_assert_num_queries(15):
             client.get(f"/runs/?limit={limit}")
 
 
@@ -319,7 +338,7 @@ def test_columns_are_chosen_and_ordered_in_the_address(client: Client, source: S
 
 def test_an_arrow_moves_a_column_without_scripts(client: Client, source: Source) -> None:
     make_run(source)
-    [moved] = links(client, reverse("runs") + "?column=name&column=size&column=points", "Move Points to the left")
+    [moved] = links(client, reverse("run-form") + "?column=name&column=size&column=points", "Move Points to the left")
     assert headings(client, moved.partition("?")[2]) == ["Name", "Points", "Size"]
 
 
