@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runs import beside, generations, jobs, segments, series, signals
+from runs import beside, generations, jobs, loglines, segments, series, signals
 from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
@@ -122,7 +122,7 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[in
         run, file = runs[piece.file.run_id], piece.file
         if piece.begins:
             _begin(file, piece.generation)
-        jobs_at |= jobs.apply(run, file, [said for block in piece.blocks for said in block.said])
+        jobs_at |= jobs.apply(run, file, piece.blocks)
         apply_facts(run, file, piece.blocks, piece.seen.mtime)
         switching = piece.at_end and piece.generation != file.generation
         _advance(piece)
@@ -136,6 +136,8 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[in
             run.point_count += sum(len(one.steps) for one in piece.points)
         if piece.records or piece.damages or switching:
             heard.add(run.pk)
+    if switched:
+        loglines.recount(switched)
     for run_id in switched:  # at the end: a recount sees the points of all of these pieces
         runs[run_id].point_count = series.recount(run_id)
     return heard, jobs_at

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import groupby
+from typing import Any
 
 from django.db import connection, models
 
-from runs import chunks
-from runs.models import Event, LogFile, Run, Sample, Segment, TextSummary
+from runs import chunks, loglines
+from runs.models import Event, LogChunk, LogFile, Run, Sample, Segment, TextSummary
 
 _OF_FILE = "series_id IN (SELECT id FROM runs_series WHERE run_id = %s) AND log_file_id = %s AND generation "
 #: Points that are compared by one query; of a longer series alone.
@@ -33,6 +34,7 @@ def are_same(file: LogFile, one: int, other: int) -> bool:
     return (
         counts[0] == counts[1]
         and all(_beside(file, one, kind) == _beside(file, other, kind) for kind in _BESIDE)
+        and _lines(file, one) == _lines(file, other)
         and all(_points(file, one, some) == _points(file, other, some) for some in _together(counts[0]))
     )
 
@@ -60,6 +62,7 @@ def _delete(file: LogFile, which: str, generations: dict[str, int]) -> None:
             cursor.execute(f"DELETE FROM {table} WHERE {_OF_FILE} {which}", [file.run_id, file.pk])
     for model, _ in _BESIDE:
         model._default_manager.filter(log_file=file, **generations).delete()
+    LogChunk.objects.filter(log_file=file, **generations).delete()
 
 
 def _counts(file: LogFile, generation: int) -> dict[tuple[int, int], int]:
@@ -100,6 +103,15 @@ def _points(file: LogFile, generation: int, series: list[int]) -> list[tuple[int
                     digest.update(column.tobytes())
             whole.append((*key, [digest.digest() for digest in digests]))
     return whole
+
+
+def _lines(file: LogFile, generation: int) -> dict[int, bytes]:
+    """A digest of all lines kept, by job, whatever chunks they were cut into."""
+    digests: dict[int, Any] = {}
+    rows = LogChunk.objects.filter(log_file=file, generation=generation).order_by("job", "start")
+    for job, data in rows.values_list("job_id", "data").iterator(100):
+        digests.setdefault(job, blake2b(digest_size=16)).update(loglines.unpack(data))
+    return {job: digest.digest() for job, digest in digests.items()}
 
 
 def _beside(file: LogFile, generation: int, kind: tuple[type[models.Model], tuple[str, ...]]) -> list[tuple[object, ...]]:

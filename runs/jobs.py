@@ -4,44 +4,71 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from runs import redact
+from runs import loglines, redact
 from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
 from runs.readers.plain import plain, plain_json
 from runs.readers.progress import legal
-from runs.readers.records import Said
+from runs.readers.records import Block, Said
 
 PROGRESS = "progress"
 
 
-def apply(run: Run, file: LogFile, said: list[Said]) -> dict[int, int]:
-    """Bring the jobs of a log, and its run, to these lines; the versions that the jobs have now.
+def apply(run: Run, file: LogFile, blocks: list[Block]) -> dict[int, int]:
+    """Bring the jobs of a log, and its run, to these blocks; the versions that the jobs have now.
 
     The caller holds the run's lock.
     """
-    jobs: dict[str, Job] = {}
+    said = [one for block in blocks for one in block.said]
+    names = {_external(file, name) for block in blocks for name in block.lines} | {
+        _external(file, one.job) for one in said}
+    if not names:
+        return {}
+    jobs = _jobs(run, names)
     events: list[Event] = []
     for one in said:
-        external = plain(one.job or PurePosixPath(file.path_text).stem)[:200]
-        if external not in jobs:
-            jobs[external] = _job(run, external)
-            jobs[external].version += 1
-        job = jobs[external]
+        job = jobs[_external(file, one.job)]
         _advance(job, one, again=file.reading > 0)
         _tell_run(run, job, one)
         if one.event != PROGRESS:
             events.append(_event(run, job, file, one))
     Event.objects.bulk_create(events, ignore_conflicts=True)
+    _keep(file, blocks, jobs)
     for job in jobs.values():
         job.save()
     return {job.pk: job.version for job in jobs.values()}
 
 
-def _job(run: Run, external: str) -> Job:
-    job, _ = Job.objects.select_for_update().get_or_create(
-        run=run, external_id=external, defaults={"source_id": run.source_id}
-    )
-    return job
+def _external(file: LogFile, name: str) -> str:
+    """The job that a line names; else the file's name is the job's."""
+    return plain(redact.text(name or PurePosixPath(file.path_text).stem))[:200]
+
+
+def _jobs(run: Run, names: set[str]) -> dict[str, Job]:
+    """The run's jobs of these names, locked, each with its next version."""
+    rows = Job.objects.select_for_update().filter(run=run, external_id__in=names).order_by("pk")
+    jobs = {job.external_id: job for job in rows}
+    if new := sorted(names - jobs.keys()):
+        made = [Job(run=run, source_id=run.source_id, external_id=name) for name in new]
+        jobs |= {job.external_id: job for job in Job.objects.bulk_create(made, batch_size=1000)}
+    for job in jobs.values():
+        job.version += 1
+    return jobs
+
+
+def _keep(file: LogFile, blocks: list[Block], jobs: dict[str, Job]) -> None:
+    """Store the lines of a log; only those of the shown generation count."""
+    found = []
+    for block in blocks:
+        for name, lines in block.lines.items():
+            job = jobs[_external(file, name)]
+            found.append(((job.pk, file.pk, file.reading), lines))
+            if file.reading == file.generation:
+                job.line_count += len(lines.raws)
+            newest = moment(max((wall for wall in lines.walls if wall is not None), default=None))
+            if newest is not None:
+                job.last_line = max(job.last_line, newest) if job.last_line else newest
+    loglines.store(found)
 
 
 def _advance(job: Job, said: Said, *, again: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from runs import identity
+from runs import identity, loglines
 from runs.models import LogFile
 from runs.points import SeriesWriter
 from runs.readers import confined, jsonl, tfevents
@@ -151,6 +151,8 @@ def _read_open(
             )
             state, at_end = block.state, block.at_end
             amount += block.bytes_read
+            for lines in block.lines.values():
+                loglines.clean(lines)
             blocks.append(block)
             report(block.bytes_read)
         yield Piece(file, seen, generation, begins, blocks, writer, *identity.hashes(fd, state.offset), at_end)

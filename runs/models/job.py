@@ -114,8 +114,8 @@ class LogChunk(models.Model):
     """Lines ``start .. start + count - 1`` of a job's log in one file, as written but redacted.
 
     ``data`` is zstd of JSON lines (runs/loglines.py); the last chunk of a file grows up to 1,000 lines, the
-    others stay.  ``levels`` counts its lines by level, ``kinds`` names their events: what a
-    filter need not open.
+    others stay.  ``levels`` counts its lines by level and event, ``kinds`` names their events: what
+    a filter need not open.
     """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks", db_index=False)

@@ -90,7 +90,7 @@ def entry(record: dict[str, Any]) -> Entry | None:
             fields = {}
     return Entry(
         plain.seconds(record["ts"] if "ts" in record else record.get("timestamp")),
-        plain.text(record.get("level"), MAX_LEVEL).upper(),
+        level(record.get("level")),
         plain.text(record.get("event") or record.get("event_type"), MAX_EVENT),
         plain.text(record["msg"] if "msg" in record else record.get("message")),
         plain.text(record.get("job_id") or fields.get("job_id"), MAX_JOB),
@@ -98,6 +98,12 @@ def entry(record: dict[str, Any]) -> Entry | None:
         record,
         kind,
     )
+
+
+def level(said: object) -> str:
+    """A level in capitals; WARN is WARNING."""
+    name = plain.text(said, MAX_LEVEL).upper()
+    return "WARNING" if name == "WARN" else name
 
 
 def word(found: Entry) -> tuple[str, str | None]:

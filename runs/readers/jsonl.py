@@ -29,7 +29,7 @@ import zstandard
 
 from runs.readers import joblog, plain
 from runs.readers.jobfold import Fold, Job
-from runs.readers.records import BLOCK_BYTES, Block, Damage, Part
+from runs.readers.records import BLOCK_BYTES, LINE_KEPT, Block, Damage, Known, Lines, Part
 from runs.readers.source import data_from
 
 LINE_BYTES = 16 * 1024 * 1024
@@ -43,7 +43,8 @@ _NAMES = {
     "logdir": ("logdir", "log_dir", "logging_dir", "tensorboard_dir"),
     "dataset": ("dataset", "dataset_name"),
 }
-_FORMAT = 1
+#: 2: lines are kept.
+_FORMAT = 2
 _LARGEST_DUMP = 1 << 28
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -52,7 +53,8 @@ class State(msgspec.Struct):
     """Where the reader goes on: the start of a line.
 
     Inside a line that is too long ``offset`` is where the search for its end goes on, and
-    ``lost_from`` its start (-1: none).
+    ``lost_from`` its start (-1: none).  ``last`` is the job of the last log line: lines that are
+    none stay with it.
     """
 
     format: int = _FORMAT
@@ -61,6 +63,7 @@ class State(msgspec.Struct):
     started: bool = False
     lost_from: int = -1
     jobs: dict[str, Job] = {}
+    last: str | None = None
 
     def copy(self) -> State:
         jobs = {name: job.copy() for name, job in self.jobs.items()}
@@ -122,10 +125,14 @@ def peek(fd: int, max_bytes: int = PEEK_BYTES) -> Dialect | Undecided | None:
     return Dialect(entries[0].shape, job, **_named(entries))
 
 
-def read(fd: int, state: State | None = None, *, limit: int = BLOCK_BYTES) -> Block:
+def read(
+    fd: int, state: State | None = None, *, limit: int = BLOCK_BYTES, known: Known | None = None
+) -> Block:
     """The lines from ``state`` on: about ``limit`` bytes of them, at least one whole line.
 
-    ``state`` is left as it was.  Raises TooMuch beyond so many jobs or tags in a file.
+    ``known`` is asked for lines with an ``event_id`` (in the line or its fields) before they are
+    read; those it names are passed over, the others are in ``Block.event_ids``.  An id that comes
+    twice in one question it must count once itself.  ``state`` is left as it was.  Raises TooMuch beyond so many jobs or tags in a file.
     """
     state = state.copy() if state else State()
     block, begin = Block(state), state.offset
@@ -135,7 +142,7 @@ def read(fd: int, state: State | None = None, *, limit: int = BLOCK_BYTES) -> Bl
         data = _lines(fd, state, block, limit)
         fold = Fold(state.jobs, state.part, block)
         for start, piece in _pieces(data):
-            _read_lines(piece, begin + start, state, fold)
+            _read_lines(piece, begin + start, state, fold, known)
         fold.finish()
         state.part = fold.part
         state.offset += len(data)
@@ -199,25 +206,62 @@ def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
         start = end
 
 
-def _read_lines(piece: bytes, offset: int, state: State, fold: Fold) -> None:
+def _read_lines(piece: bytes, offset: int, state: State, fold: Fold, known: Known | None) -> None:
     block = fold.block
+    passed = _counted(piece, offset, block, known) if b'"event_id"' in piece else ()
+    record: Any
     for line in piece[:-1].split(b"\n"):
         try:
-            record: Any = _decode(line) if len(line) <= _PIECE else _record(line)
+            strict, record = True, _decode(line) if len(line) <= _PIECE else _record(line)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            record = _record(line)
+            strict, record = False, _record(line)
         if type(record) is dict:
             if not state.started:
                 state.started = True
                 block.parts.append(Part(0, "start", offset))
             block.records += 1
-            found = joblog.entry(record)
-            if found is not None:
-                fold.line(found, offset)
+            if offset not in passed:
+                found = joblog.entry(record)
+                if found is not None:
+                    state.last = found.job
+                    fold.line(found, offset)
+                _keep(block, state, found, line if strict else b"", record)
         elif record is not None:
             kind, _, detail = record.partition(": ")
             block.damages.append(Damage(offset, len(line) + 1, kind, detail))
+            _keep(block, state, None, b"", {"msg": plain.text(line[:LINE_KEPT].decode("utf-8", "replace"))})
         offset += len(line) + 1
+
+
+def _keep(block: Block, state: State, found: joblog.Entry | None, raw: bytes, record: dict[str, Any]) -> None:
+    """Keep a line with its job, or the job of the line before; ``raw``: as it was written, "" anew."""
+    job = state.last if found is None else found.job
+    if job is None:
+        return
+    lines = block.lines.get(job)
+    if lines is None:
+        lines = block.lines[job] = Lines()
+    if not raw or len(raw) > LINE_KEPT:
+        raw = msgspec.json.encode(plain.tree(record))
+    if found is None:
+        lines.add(raw.strip(), None, "", "")
+    else:
+        lines.add(raw.strip(), found.at, found.level, found.event)
+
+
+def _counted(piece: bytes, offset: int, block: Block, known: Known | None) -> set[int]:
+    """The lines whose ``event_id`` was counted before; the others' are noted in the block."""
+    named: list[tuple[str, int]] = []
+    for line in piece[:-1].split(b"\n"):
+        if b'"event_id"' in line and isinstance(record := _record(line), dict):
+            fields = record.get("fields")
+            inner = fields.get("event_id") if isinstance(fields, dict) else None
+            if event_id := plain.text(record.get("event_id") or inner, joblog.MAX_JOB):
+                named.append((event_id, offset))
+        offset += len(line) + 1
+    passed = known(named) if known and named else set()
+    block.event_ids += [one for one in named if one[1] not in passed]
+    return passed
 
 
 def _record(line: bytes) -> dict[str, Any] | str | None:

@@ -8,6 +8,7 @@ state are committed together, so a crash between two blocks repeats nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ import numpy as np
 
 #: Default bound on the input of one block, in bytes: bounds memory and transaction size.
 BLOCK_BYTES = 8 * 1024 * 1024
+#: A line of a log is kept as it was written up to so many bytes.
+LINE_KEPT = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -142,6 +145,31 @@ class Said:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Lines:
+    """Lines of one job that are kept, in file order: four columns of the same length.
+
+    ``raws`` are JSON objects as they were written; what is no strict JSON, and a line of more than
+    ``LINE_KEPT`` bytes, is written anew, bounded.  ``walls`` are Unix seconds or None.
+    """
+
+    raws: list[bytes] = field(default_factory=list)
+    walls: list[float | None] = field(default_factory=list)
+    levels: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+    def add(self, raw: bytes, wall: float | None, level: str, event: str) -> None:
+        """One line more."""
+        self.raws.append(raw)
+        self.walls.append(wall)
+        self.levels.append(level)
+        self.events.append(event)
+
+
+#: Which of these (event_id, offset) were counted before: the offsets of the lines to pass over.
+Known = Callable[[list[tuple[str, int]]], set[int]]
+
+
 class State(Protocol):
     """Where a reader goes on.  Small, and the same whatever the sizes of earlier blocks."""
 
@@ -162,6 +190,10 @@ class Block:
     blobs: list[Blob] = field(default_factory=list)
     hparams: list[HParams] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
+    #: Lines to keep, by the job's name ("" for the file's own).
+    lines: dict[str, Lines] = field(default_factory=dict)
+    #: (event_id, offset) of the lines that carry one and were counted.
+    event_ids: list[tuple[str, int]] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
     #: Bytes at the file's end that are lost so far: a Damage once a record follows them.
     pending: Damage | None = None

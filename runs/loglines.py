@@ -1,0 +1,399 @@
+"""The lines of jobs' logs, all of them, redacted: stored in compressed chunks, viewed and downloaded.
+
+Lines stand in chunks by job, file and generation.  New ones first join a small last chunk, so that
+a live log rewrites a few kilobytes for each commit; a full one joins the chunk before it, up to
+``CHUNK_LINES`` or ``CHUNK_BYTES``.  A chunk counts its lines by level and event: a page that is filtered by
+these opens only the chunks it shows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import zstandard
+from django.db import connection
+from django.db.models import F, QuerySet
+
+from runs import redact
+from runs.facts import moment
+from runs.models import Job, LogChunk, LogFile
+from runs.readers import joblog, plain
+from runs.readers.records import Lines
+
+CHUNK_LINES, CHUNK_BYTES, TAIL_LINES = 1_000, 1 << 20, 64
+#: Seconds that a search looks for further lines.
+SEARCH_SECONDS = 3.0
+_LARGEST = CHUNK_BYTES * 4
+_NO_FIELDS = frozenset({"job_id", "timestamp", "ts", "level", "message", "msg", "event", "logger"})
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines of a log: ``total`` fit the filters; ``complete`` is False where a search was stopped by time."""
+
+    entries: list[dict[str, Any]]
+    total: int
+    has_more: bool
+    complete: bool = True
+
+
+class Stream(NamedTuple):
+    """One file of a job's log."""
+
+    id: int
+    name: str
+    kind: str
+    lines: int
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """A chunk's index; ``before`` counts the job's lines before it."""
+
+    id: int
+    count: int
+    levels: dict[str, dict[str, int]]
+    before: int = 0
+
+    def fitting(self, level: str, event: str) -> int:
+        """How many of its lines have this level and event ("" for any)."""
+        some = [self.levels.get(level, {})] if level else self.levels.values()
+        return sum(events.get(event, 0) if event else sum(events.values()) for events in some)
+
+
+# Storing
+
+
+def clean(lines: Lines) -> None:
+    """Redact the lines in place; what holds no secret stays as it was written."""
+    for at, raw in enumerate(lines.raws):
+        if redact.may_hold(raw):
+            record = msgspec.json.decode(raw)
+            redacted = redact.value(record)
+            if redacted != record:
+                lines.raws[at] = msgspec.json.encode(redacted)
+    for at, event in enumerate(lines.events):
+        if event and redact.may_hold(event.encode(errors="replace")):
+            lines.events[at] = redact.text(event)[: joblog.MAX_EVENT]
+
+
+Key = tuple[int, int, int]
+
+
+def store(found: Iterable[tuple[Key, Lines]]) -> None:
+    """Add lines to the ends of what is kept by (job, file, generation); they are clean.
+
+    The caller holds the lock of the jobs' runs.
+    """
+    news: dict[Key, list[Lines]] = {}
+    for key, lines in found:
+        news.setdefault(key, []).append(lines)
+    if not news:
+        return
+    last = _last_two(list(news))
+    rows: list[LogChunk] = []
+    outdated: list[int] = []
+    for key, some in news.items():
+        made, over = _grown(key, last.get(key, []), some)
+        rows += made
+        outdated += over
+    if outdated:
+        LogChunk.objects.filter(pk__in=outdated).delete()
+    LogChunk.objects.bulk_create(
+        rows, batch_size=500, update_conflicts=True, unique_fields=["job", "log_file", "generation", "start"],
+        update_fields=["count", "first_at", "last_at", "levels", "kinds", "data"])
+
+
+def _last_two(keys: list[Key]) -> dict[Key, list[LogChunk]]:
+    """The last two chunks of each, the older one first."""
+    query = (
+        "SELECT c.* FROM unnest(%s::bigint[], %s::bigint[], %s::int[]) AS k(job, file, generation), LATERAL ("
+        "SELECT * FROM runs_logchunk WHERE job_id = k.job AND log_file_id = k.file AND generation = k.generation "
+        "ORDER BY start DESC LIMIT 2) c ORDER BY c.job_id, c.log_file_id, c.start")
+    held: dict[Key, list[LogChunk]] = {}
+    for chunk in LogChunk.objects.raw(query, [list(column) for column in zip(*keys, strict=True)]):
+        held.setdefault((chunk.job_id, chunk.log_file_id, chunk.generation), []).append(chunk)
+    return held
+
+
+def _grown(key: Key, held: list[LogChunk], news: list[Lines]) -> tuple[list[LogChunk], list[int]]:
+    """The chunks to write for new lines, and the ids of those that they make superfluous."""
+    count = sum(len(lines.raws) for lines in news)
+    start = held[-1].start + held[-1].count if held else 0
+    joined: list[LogChunk] = []
+    if held and held[-1].count <= TAIL_LINES and held[-1].count + count <= TAIL_LINES:
+        joined = held[-1:]
+    elif held and (held[-1].count <= TAIL_LINES or count > TAIL_LINES):
+        joined = [chunk for chunk in held if _has_room(chunk)]
+        joined = joined if joined and joined[-1] is held[-1] else []
+    rows = _Rows(key, joined[0].start if joined else start)
+    for chunk in joined:
+        rows.take(chunk)
+    for lines in news:
+        for line in zip(lines.raws, lines.walls, lines.levels, lines.events, strict=True):
+            rows.add(*line)
+    made = rows.finish()
+    kept = {row.start for row in made}
+    return made, [chunk.pk for chunk in joined if chunk.start not in kept]
+
+
+def _has_room(chunk: LogChunk) -> bool:
+    return chunk.count < CHUNK_LINES and len(chunk.data) < CHUNK_BYTES // 8
+
+
+class _Rows:
+    """Cuts lines into chunks."""
+
+    def __init__(self, key: Key, start: int) -> None:
+        self.key, self.start = key, start
+        self.made: list[LogChunk] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.raws: list[bytes] = []
+        self.count = self.size = 0
+        self.walls: list[float] = []
+        self.kinds: Counter[tuple[str, str]] = Counter()
+
+    def take(self, chunk: LogChunk) -> None:
+        """All lines of a chunk that is there; it is the first, or fits behind the first."""
+        data = unpack(chunk.data)
+        if self.count + chunk.count > CHUNK_LINES or self.size + len(data) > CHUNK_BYTES:
+            self._cut()
+        self.raws.append(data)
+        self.size += len(data)
+        self.count += chunk.count
+        self.walls += [at.timestamp() for at in (chunk.first_at, chunk.last_at) if at is not None]
+        for level, events in chunk.levels.items():
+            self.kinds.update({(level, event): count for event, count in events.items()})
+
+    def add(self, raw: bytes, wall: float | None, level: str, event: str) -> None:
+        """One line."""
+        if self.count >= CHUNK_LINES or (self.count and self.size + len(raw) > CHUNK_BYTES):
+            self._cut()
+        self.raws.append(raw + b"\n")
+        self.size += len(raw) + 1
+        self.count += 1
+        if wall is not None:
+            self.walls.append(wall)
+        self.kinds[level, event] += 1
+
+    def finish(self) -> list[LogChunk]:
+        """All chunks."""
+        if self.count:
+            self._cut()
+        return self.made
+
+    def _cut(self) -> None:
+        job, file, generation = self.key
+        levels: dict[str, dict[str, int]] = {}
+        for (level, event), count in self.kinds.items():
+            levels.setdefault(level, {})[event] = count
+        self.made.append(LogChunk(
+            job_id=job, log_file_id=file, generation=generation, start=self.start, count=self.count,
+            first_at=moment(min(self.walls, default=None)), last_at=moment(max(self.walls, default=None)),
+            levels=levels, kinds=sorted({event for _, event in self.kinds if event}),
+            data=zstandard.compress(b"".join(self.raws), 3)))
+        self.start += self.count
+        self._begin()
+
+
+def unpack(data: bytes | memoryview) -> bytes:
+    """The lines of a chunk, each with its newline."""
+    return zstandard.decompress(bytes(data))
+
+
+def forget(file: LogFile, **generations: int) -> None:
+    """Delete the lines of generations of a file."""
+    LogChunk.objects.filter(log_file=file, **generations).delete()
+
+
+def recount(run_ids: Iterable[int]) -> None:
+    """Count the jobs' lines anew, after another generation of a file is shown."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE runs_job j SET line_count = coalesce((SELECT sum(c.count) FROM runs_logchunk c JOIN runs_logfile f "
+            "ON f.id = c.log_file_id AND f.generation = c.generation WHERE c.job_id = j.id), 0) "
+            "WHERE j.run_id = ANY(%s)", [list(run_ids)])
+
+
+# Looking
+
+
+def streams(job: Job) -> list[Stream]:
+    """The files that a job's log is kept from, in the order of ``view``."""
+    counts: dict[int, int] = {}
+    for file, count in _shown(job).values_list("log_file_id", "count"):
+        counts[file] = counts.get(file, 0) + count
+    files = LogFile.objects.in_bulk(list(counts))
+    return [Stream(pk, files[pk].path_text.rpartition("/")[2], files[pk].kind, count)
+            for pk, count in counts.items()]
+
+
+def view(
+    job: Job, *, level: str = "", event: str = "", search: str = "", offset: int = 0, limit: int = 100,
+    tail: bool = False, stream: int | None = None,
+) -> LogPage:
+    """Lines that fit all filters: ``limit`` of them from ``offset`` on, or of the last ones with ``tail``.
+
+    ``search`` finds a text in any case; a search ends after SEARCH_SECONDS.  Lines are numbered from 1 on
+    through all files of the job, or through the one of ``stream``.
+    """
+    chunks = _index(job, stream)
+    level = joblog.level(level)
+    if search:
+        return _searched(chunks, level, event, search, offset, limit, tail=tail)
+    total = sum(chunk.fitting(level, event) for chunk in chunks)
+    first = max(0, total - offset - limit) if tail else offset
+    last = max(0, total - offset) if tail else offset + limit
+    entries = _window(chunks, level, event, first, last)
+    return LogPage(entries, total, first > 0 if tail else last < total)
+
+
+def lines(job: Job, start: int, stop: int, *, stream: int | None = None) -> list[dict[str, Any]]:
+    """The lines ``start + 1`` to ``stop``: what follows when ``start`` lines are known."""
+    return _window(_index(job, stream), "", "", max(0, start), stop)
+
+
+def download(job: Job, *, stream: int | None = None) -> Iterator[bytes]:
+    """All lines as JSON lines, chunk by chunk; holds no connection between."""
+    for chunk in _index(job, stream):
+        yield from _data([chunk.id]).values()
+
+
+def _shown(job: Job) -> QuerySet[LogChunk]:
+    chunks = LogChunk.objects.filter(job=job, generation=F("log_file__generation"))
+    return chunks.order_by("log_file__kind", "log_file__first_wall", "log_file_id", "start")
+
+
+def _index(job: Job, stream: int | None) -> list[_Chunk]:
+    shown = _shown(job)
+    if stream is not None:
+        shown = shown.filter(log_file_id=stream)
+    chunks, before = [], 0
+    for pk, count, levels in shown.values_list("id", "count", "levels"):
+        chunks.append(_Chunk(pk, count, levels, before))
+        before += count
+    return chunks
+
+
+def _data(ids: Sequence[int]) -> dict[int, bytes]:
+    rows = dict(LogChunk.objects.filter(pk__in=ids).order_by().values_list("id", "data"))
+    return {pk: unpack(rows[pk]) for pk in ids if pk in rows}
+
+
+def _window(chunks: list[_Chunk], level: str, event: str, first: int, last: int) -> list[dict[str, Any]]:
+    """The fitting lines ``first`` to ``last`` (of those that fit), from the chunks that hold them."""
+    wanted: list[tuple[_Chunk, int, int]] = []
+    seen = 0
+    for chunk in chunks:
+        fitting = chunk.fitting(level, event)
+        if seen < last and seen + fitting > first:
+            wanted.append((chunk, max(0, first - seen), min(fitting, last - seen)))
+        seen += fitting
+    data = _data([chunk.id for chunk, _, _ in wanted])
+    entries: list[dict[str, Any]] = []
+    for chunk, begin, end in wanted:
+        raws = data.get(chunk.id, b"").split(b"\n")[:-1]
+        if not level and not event:
+            entries += [_entry(raws[at], chunk.before + at) for at in range(begin, min(end, len(raws)))]
+            continue
+        fits = (one for at, raw in enumerate(raws)
+                if _fits(one := _entry(raw, chunk.before + at), level, event))
+        entries += [one for place, one in enumerate(fits) if begin <= place < end]
+    return entries
+
+
+def _searched(
+    chunks: list[_Chunk], level: str, event: str, search: str, offset: int, limit: int, *, tail: bool
+) -> LogPage:
+    """Lines that hold a text; from the end backwards with ``tail``."""
+    words = search.lower()
+    until = time.monotonic() + SEARCH_SECONDS
+    found: list[dict[str, Any]] = []
+    total, complete = 0, True
+    for chunk in reversed(chunks) if tail else chunks:
+        if not chunk.fitting(level, event):
+            continue
+        if time.monotonic() > until:
+            complete = False
+            break
+        hits = _hits(_data([chunk.id]).get(chunk.id, b""), words)
+        for at, raw in reversed(hits) if tail else hits:
+            wanted = offset <= total < offset + limit
+            if level or event or wanted:
+                one = _entry(raw, chunk.before + at)
+                if not _fits(one, level, event):
+                    continue
+                if wanted:
+                    found.append(one)
+            total += 1
+    return LogPage(found[::-1] if tail else found, total, total > offset + limit or not complete, complete)
+
+
+def _hits(data: bytes, words: str) -> list[tuple[int, bytes]]:
+    """The lines of a chunk that hold a text, with their places in it."""
+    low = data.decode("utf-8", "replace").lower()
+    if words not in low and "\\" not in low:
+        return []
+    raws = data.split(b"\n")
+    if low.count("\n") != len(raws) - 1:
+        low = "\n".join(raw.decode("utf-8", "replace").lower() for raw in raws)
+    return [(at, raws[at]) for at, line in enumerate(low.split("\n"))
+            if words in line or ("\\" in line and words in _as_read(raws[at]))]
+
+
+def _as_read(raw: bytes) -> str:
+    """A line's strings without JSON's escapes, in small letters."""
+    record = _decoded(raw)
+    return "\n".join(_strings(record)).lower()
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _fits(entry: dict[str, Any], level: str, event: str) -> bool:
+    return (not level or entry["level"] == level) and (not event or entry["event"] == event)
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"msg": raw.decode("utf-8", "replace")}
+
+
+def _entry(raw: bytes, place: int) -> dict[str, Any]:
+    """A line as the API and pages have it."""
+    record = _decoded(raw)
+    found = joblog.entry(record)
+    if found is None:
+        message = plain.text(record.get("msg")) or plain.plain(raw.decode("utf-8", "replace"))[:4096]
+        return _told(place, None, joblog.level(record.get("level")), message, "", {})
+    fields = found.fields
+    if fields is record:
+        fields = {key: value for key, value in record.items() if key not in _NO_FIELDS}
+    return _told(place, found.at, found.level, found.message, found.event, plain.tree(fields))
+
+
+def _told(
+    place: int, at: float | None, level: str, message: str, event: str, fields: dict[str, Any]
+) -> dict[str, Any]:
+    when = None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"line": place + 1, "timestamp": when, "level": level, "message": message, "event": event, "fields": fields}
