@@ -132,7 +132,9 @@ def read(
 
     ``known`` is asked for lines with an ``event_id`` (in the line or its fields) before they are
     read; those it names are passed over, the others are in ``Block.event_ids``.  An id that comes
-    twice in one question it must count once itself.  ``state`` is left as it was.  Raises TooMuch beyond so many jobs or tags in a file.
+    twice in one question it must count once itself.
+
+    ``state`` is left as it was.  Raises TooMuch beyond so many jobs or tags in a file.
     """
     state = state.copy() if state else State()
     block, begin = Block(state), state.offset
