@@ -2,7 +2,20 @@
 
 from django.urls import path, re_path
 
-from runs.api import annotations, compare, description, details, exports, listing, records, root, series, sources, trainers
+from runs.api import (
+    annotations,
+    compare,
+    description,
+    details,
+    exports,
+    ingest,
+    listing,
+    records,
+    root,
+    series,
+    sources,
+    trainers,
+)
 
 app_name = "api"
 
@@ -36,6 +49,9 @@ urlpatterns = [
     path("series/", series.SeriesView.as_view(), name="series"),
     path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),
+    path("ingest/events/", ingest.IngestEvents.as_view(), name="ingest-events"),
+    path("ingest/files/", ingest.IngestFiles.as_view(), name="ingest-files"),
+    path("ingest/schema/", ingest.IngestSchema.as_view(), name="ingest-schema"),
     path("schema/", description.Description.as_view(), name="schema"),
     path("docs/", description.docs, name="docs"),
     # last: what is not there is told by a problem document, too

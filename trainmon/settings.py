@@ -279,6 +279,11 @@ CELERY_BEAT_SCHEDULE = {
 
 # Calls of the API a minute: reads and writes of each token or user, calls by nobody of each address; 0: no limit.
 TRAINMON_API_RATE = env.list("TRAINMON_API_RATE", cast=int, default=[600, 120, 30])
+# Calls a minute of a token that delivers events or files.
+TRAINMON_INGEST_RATE = env.int("TRAINMON_INGEST_RATE", 600)
+# GiB that one trainer may push in all (0: no limit), and MiB that pushing always leaves free on the disk.
+TRAINMON_PUSH_QUOTA = env.int("TRAINMON_PUSH_QUOTA", 20)
+TRAINMON_PUSH_FREE = env.int("TRAINMON_PUSH_FREE", 512)
 
 REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["runs.api.authentication.Closed"],

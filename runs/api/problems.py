@@ -78,7 +78,7 @@ def answer(failure: Exception, context: Mapping[str, Any]) -> HttpResponse | Non
         return None
     set_rollback()
     request: HttpRequest = context["request"]._request
-    headers = {}
+    headers = dict(getattr(failure, "headers", {}))
     if asked := getattr(failure, "auth_header", None):
         headers["WWW-Authenticate"] = asked
     if wait := getattr(told, "wait", None):

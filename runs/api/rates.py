@@ -59,9 +59,15 @@ class Rate(BaseThrottle):
 
     retry = 0.0
 
+    @staticmethod
+    def limits() -> tuple[int, int, int]:
+        """Reads, writes, and calls by nobody, a minute."""
+        reads, writes, anonymous = settings.TRAINMON_API_RATE
+        return reads, writes, anonymous
+
     def allow_request(self, request: Request, view: Any) -> bool:
         """Whether this key has a call left; a limit of 0 is none."""
-        reads, writes, anonymous = settings.TRAINMON_API_RATE
+        reads, writes, anonymous = self.limits()
         if token := token_of(request):
             who = f"token:{token.pk}"
         elif request.user.is_authenticated:
@@ -77,3 +83,12 @@ class Rate(BaseThrottle):
     def wait(self) -> float:
         """Seconds to wait, for Retry-After."""
         return self.retry
+
+
+class IngestRate(Rate):
+    """The throttle of what trainers deliver: they come each second, for as long as they train."""
+
+    @staticmethod
+    def limits() -> tuple[int, int, int]:
+        """Strangers are slowed down as everywhere."""
+        return settings.TRAINMON_INGEST_RATE, settings.TRAINMON_INGEST_RATE, settings.TRAINMON_API_RATE[2]

@@ -69,6 +69,7 @@ class StrictJSON(BaseParser):
     """Reads bodies: JSON alone, bounded in size and depth, without NaN."""
 
     media_type = "application/json"
+    takes_nan = False
 
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None) -> Any:
         """What the body says."""
@@ -79,11 +80,17 @@ class StrictJSON(BaseParser):
         if len(body) > limit:
             raise TooLarge
         try:
-            return json.loads(body.decode(), parse_constant=_refuse)
+            return json.loads(body.decode(), parse_constant=None if self.takes_nan else _refuse)
         except RecursionError:
             raise ParseError("The body is nested too deeply.") from None
         except ValueError as error:
             raise ParseError(f"The body is not JSON: {error}") from None
+
+
+class JSONWithNaN(StrictJSON):
+    """Reads what trainers measured: NaN, Infinity and -Infinity are numbers, as Python's json writes them."""
+
+    takes_nan = True
 
 
 def _refuse(word: str) -> Any:

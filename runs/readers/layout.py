@@ -284,7 +284,7 @@ class _Judge:
                 peeked = self.peeks.at(path, file)
                 if peeked.dialect is None:
                     continue
-                claim = runs.first(peeked.named) or around
+                claim = around if file.name == naming.PUSHED else runs.first(peeked.named) or around
                 if claim is None:
                     claim = Claim(path, _JOB_LOG, None, totals=totals_of(file))
                     self.claims[path] = claim

@@ -42,6 +42,9 @@ _RSYNC_FOLDERS: Final = (b".rsync-partial", b".~tmp~")
 _VERSION: Final = re.compile(rb"version_\d+")
 _CHECKPOINT: Final = re.compile(rb"checkpoint-(\d{1,18})")
 
+#: Where a run's pushed events are (runs/pushed.py): its folder is the run, whatever it says itself.
+PUSHED: Final = b"pushed.jsonl"
+
 #: Stems that name no job: the directory does.
 _STEMS_OF_ANY_JOB: Final = {b"events", b"log", b"logs", b"metrics", b"train", b"training"}
 
@@ -116,6 +119,9 @@ def run_name(path: bytes, *, layout: str, root: bytes) -> tuple[str, str, str]:
 
 def job_name(path: bytes, *, layout: str) -> tuple[str, str, str]:
     """Dataset, name and rule for a run that is only a job log: its stem, no dataset."""
+    above_it, _, file = path.rpartition(b"/")
+    if file == PUSHED and above_it:
+        return run_name(above_it, layout=layout, root=b"")
     whole = path.removesuffix(JOB_LOG_SUFFIX)
     if layout != AUTO:
         return _fixed(whole, layout)
