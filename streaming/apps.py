@@ -8,3 +8,12 @@ class StreamingConfig(AppConfig):
 
     name = "streaming"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Pass on what is committed, and look again at who may see it when that may have changed."""
+        from runs.signals import changed
+        from streaming import publish
+        from streaming.watch import watch
+
+        changed.connect(publish.on_change, dispatch_uid="publish")
+        watch()

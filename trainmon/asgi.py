@@ -12,7 +12,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
 # The site keeps connections: each request would otherwise wait for a new one.
 os.environ.setdefault("TRAINMON_DB_POOL", "10")
 
-application = ProtocolTypeRouter({"http": Paced(get_asgi_application())})
+site = Paced(get_asgi_application())
+
+from streaming.routing import sockets  # noqa: E402  Django is set up by now
+
+application = ProtocolTypeRouter({"http": site, "websocket": sockets})
 # What is loaded now stays: going through it again and again for garbage would hold up a request for 70 ms.
 gc.collect()
 gc.freeze()

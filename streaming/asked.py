@@ -1,0 +1,94 @@
+"""What a page says over its socket."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from streaming.access import Subject
+from streaming.fragments import KINDS
+
+#: Bytes of a message, entries of all sorts, and different kinds and specs in it: each is rendered by itself.
+LONGEST, MOST_ENTRIES, MOST_SPECS = 256 * 1024, 1000, 20
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Place = tuple[Id, Count, Count, Count, Count]
+
+
+class Watched(Struct):
+    """A fragment that the page shows, and the version that it has of it."""
+
+    kind: Annotated[str, Meta(max_length=40)]
+    id: Id
+    version: int = -1
+    spec: Annotated[str, Meta(max_length=10_000)] = ""
+
+
+class Charted(Struct):
+    """A series that the page draws, up to the point that it has (``place`` of /api/series/)."""
+
+    run: Id
+    tag: Annotated[str, Meta(max_length=2000)]
+    since: Place | None = None
+
+
+class Tailed(Struct):
+    """A log whose lines from ``line`` on the page wants."""
+
+    job: Id
+    line: Count = 0
+
+
+class Asked(Struct):
+    """One message: an acknowledgement, or all that the page shows (it replaces what was said before)."""
+
+    ack: Count | UnsetType = UNSET
+    watch: list[Watched] | UnsetType = UNSET
+    lists: bool | UnsetType = UNSET
+    series: list[Charted] | UnsetType = UNSET
+    tail: list[Tailed] | UnsetType = UNSET
+
+    @property
+    def subscribes(self) -> bool:
+        """Whether it says what the page shows."""
+        return any(part is not UNSET for part in (self.watch, self.lists, self.series, self.tail))
+
+    def subjects(self) -> tuple[set[int], set[int]]:
+        """The runs and jobs that it names."""
+        named: dict[str, set[int]] = {"run": set(), "job": set()}
+        for one in self.watch or []:
+            named[KINDS[one.kind].subject].add(one.id)
+        named["run"] |= {one.run for one in self.series or []}
+        named["job"] |= {one.job for one in self.tail or []}
+        return named["run"], named["job"]
+
+
+_decoder = msgspec.json.Decoder(Asked)
+
+
+def read(text: str) -> Asked:
+    """A message; ValueError says what is wrong with it."""
+    if len(text) > LONGEST:
+        raise ValueError(f"a message has at most {LONGEST} bytes")
+    try:
+        asked = _decoder.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ValueError(str(error)) from error
+    if sum(len(part or []) for part in (asked.watch, asked.series, asked.tail)) > MOST_ENTRIES:
+        raise ValueError(f"a page shows at most {MOST_ENTRIES} things at once")
+    specs = {(one.kind, one.spec) for one in asked.watch or []}
+    if len(specs) > MOST_SPECS:
+        raise ValueError(f"at most {MOST_SPECS} different kinds and specs")
+    for kind, spec in specs:
+        if kind not in KINDS:
+            raise ValueError(f"there is no kind {kind!r}; there are {', '.join(KINDS)}")
+        KINDS[kind].check(spec)
+    return asked
+
+
+def subject(kind: str, pk: int) -> Subject:
+    """What a fragment is of."""
+    return KINDS[kind].subject, pk

@@ -1,0 +1,351 @@
+"""The hub of a process: knows what its pages show, hears what has changed, renders it once, and offers it to each.
+
+A notice is only a hint.  Every 2 s the hub asks by itself for newer versions of what is shown, every
+5 s whether its readers are still signed in and may still see it.  All state lives on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from channels.layers import get_channel_layer
+
+from streaming import access, publish
+from streaming.access import Known, Person, Subject
+from streaming.database import ask
+from streaming.fragments import KINDS
+from streaming.reader import FLOODED, FORBIDDEN, SIGNED_OUT, TRY_LATER, Fragment
+
+if TYPE_CHECKING:
+    from streaming.asked import Asked
+    from streaming.reader import Key, Reader
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks for newer versions, and for who may still see what.
+POLL, RECHECK = 2.0, 5.0
+#: Seconds between two fragments of one run, and of one that a job moves.
+PACE, JOB_PACE = 0.1, 0.5
+#: Sockets of one process, and of one user.
+MOST, MOST_OF_ONE = 4000, 200
+
+
+class Hub:
+    """One a process and event loop; it runs while somebody reads."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.readers: set[Reader] = set()
+        self.watching: dict[Subject, set[Reader]] = {}
+        #: Streams that wait for a run or job to change.
+        self.streams: dict[Subject, set[asyncio.Event]] = {}
+        self.known: dict[Subject, Known] = {}
+        self.people: dict[int, Person] = {}
+        self.rendered: dict[Subject, dict[Key, Fragment]] = {}
+        self.dirty: dict[Subject, float] = {}
+        self.not_before: dict[Subject, float] = {}
+        self.woken, self.rechecking, self.listening = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.newest_run: int | None = None
+        #: Sources of which came a notice, and that none of the readers was known to see.
+        self.unplaced: set[int] = set()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    # its life
+
+    def begin(self) -> None:
+        """Listen, look and serve from now on."""
+        for what in (self._listen, self._render, self._look, self._recheck):
+            self.tasks.append(self.loop.create_task(self._ever(what)))
+
+    def end(self) -> None:
+        """Nobody reads any more."""
+        for task in self.tasks:
+            task.cancel()
+        self.tasks.clear()
+
+    async def _ever(self, what: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Go on after whatever fails: the database or the bus may be away for a while."""
+        while True:
+            try:
+                await what()
+            except Exception as error:
+                log.warning("Live pages wait: %s", str(error).strip() or type(error).__name__, exc_info=log.isEnabledFor(10))
+                await asyncio.sleep(POLL / 2)
+
+    def full(self, user: int) -> int:
+        """The code to close a further socket with; 0: there is room."""
+        if len(self.readers) >= MOST:
+            return TRY_LATER
+        return FLOODED if Counter(reader.account.user for reader in self.readers)[user] >= MOST_OF_ONE else 0
+
+    def join(self, reader: Reader) -> None:
+        """Take in a reader."""
+        self.readers.add(reader)
+
+    def part(self, reader: Reader) -> None:
+        """Forget a reader; with the last one the hub ends."""
+        if reader in self.readers:
+            self.readers.discard(reader)
+            self._unwatch(reader)
+            stop_if_idle(self)
+
+    def _unwatch(self, reader: Reader) -> None:
+        for subject in reader.subjects():
+            if readers := self.watching.get(subject):
+                readers.discard(reader)
+                if not readers:
+                    del self.watching[subject]
+                    self.forget(subject)
+
+    def forget(self, subject: Subject) -> None:
+        """Keep nothing of what nobody shows any more."""
+        if subject not in self.watching:
+            self.rendered.pop(subject, None)
+            self.dirty.pop(subject, None)
+            if subject not in self.streams:
+                self.known.pop(subject, None)
+                self.not_before.pop(subject, None)
+
+    # what it hears
+
+    def hear_soon(self, runs: dict[int, int], jobs: dict[int, int], sources: set[int]) -> None:
+        """Hear a notice; from any thread."""
+        self._soon(self.hear, runs, jobs, sources)
+
+    def recheck_soon(self) -> None:
+        """Look at once who may see what; from any thread."""
+        self._soon(self.rechecking.set)
+
+    def _soon(self, what: Callable[..., object], *said: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(what, *said)
+        except RuntimeError:  # the loop has ended
+            pass
+
+    def hear(self, runs: Mapping[int, int], jobs: Mapping[int, int], sources: Iterable[int]) -> None:
+        """Take note of newer versions of what is shown."""
+        for kind, versions in (("run", runs), ("job", jobs)):
+            for pk, version in versions.items():
+                if (known := self.known.get((kind, pk))) and version > known.version:
+                    self._newer((kind, pk), known._replace(version=version))
+        if moved := set(sources):
+            self._stir(moved)
+            self.unplaced |= moved.difference(*(one.sources for one in self.people.values()))
+            if self.unplaced:  # a new source, maybe: who sees it is asked now
+                self.rechecking.set()
+
+    def _newer(self, subject: Subject, known: Known) -> None:
+        self.known[subject] = known
+        for event in self.streams.get(subject, ()):
+            event.set()
+        if subject in self.watching:
+            self._soil(subject)
+
+    def _soil(self, subject: Subject, now: bool = False) -> None:
+        """Have a run or job rendered, when its time has come."""
+        self.dirty[subject] = 0.0 if now else self.not_before.get(subject, 0.0)
+        self.woken.set()
+
+    def _stir(self, sources: set[int]) -> None:
+        for reader in self.readers:
+            seen = self.people.get(reader.account.user)
+            if reader.lists and seen and not seen.sources.isdisjoint(sources):
+                reader.stir()
+
+    async def _listen(self) -> None:
+        layer = get_channel_layer()
+        if layer is None or publish.in_process():
+            self.listening.set()  # its own publisher tells it directly, and there is no other
+            await asyncio.Event().wait()
+        assert layer is not None
+        channel = await layer.new_channel()
+        await layer.group_add(publish.GROUP, channel)
+        self.listening.set()
+        while True:
+            said = await layer.receive(channel)
+            self.hear(dict(said["runs"]), dict(said["jobs"]), said["sources"])
+
+    # what it asks by itself
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(POLL)
+            shown = self.watching.keys() | self.streams.keys()
+            runs, jobs = ({pk for kind, pk in shown if kind == one} for one in ("run", "job"))
+            found = await ask(access.versions, runs, jobs)
+            for subject in shown:
+                if subject not in found:
+                    self._vanish(subject)
+                elif (known := self.known.get(subject)) is None or found[subject].version > known.version:
+                    self._newer(subject, found[subject])
+                else:
+                    self.known[subject] = found[subject]._replace(version=known.version)
+            if any(reader.lists for reader in self.readers):
+                self.newest_run, sources = await ask(access.newest_runs, self.newest_run)
+                self._stir(sources)
+
+    def _vanish(self, subject: Subject) -> None:
+        for reader in self.watching.pop(subject, set()):
+            reader.lose(subject)
+        for event in self.streams.get(subject, ()):
+            event.set()
+        self.forget(subject)
+
+    async def _recheck(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(RECHECK):
+                    await self.rechecking.wait()
+            except TimeoutError:
+                pass
+            self.rechecking.clear()
+            readers = list(self.readers)
+            there, people = await ask(access.standing, {reader.account for reader in readers})
+            self.people = people
+            unplaced, self.unplaced = self.unplaced, set()
+            self._stir(unplaced)
+            for reader in readers:
+                self._judge(reader, reader.account in there)
+
+    def _judge(self, reader: Reader, there: bool) -> None:
+        """End a socket whose user has gone, or may not see any more what it shows."""
+        if not there:
+            reader.leave(SIGNED_OUT)
+        elif not all(self._may_see(reader, subject) for subject in reader.subjects()):
+            reader.leave(FORBIDDEN)
+
+    def _may_see(self, reader: Reader, subject: Subject) -> bool:
+        known, seen = self.known.get(subject), self.people.get(reader.account.user)
+        return seen is not None and (known is None or known.source in seen.sources)
+
+    # what it tells
+
+    async def subscribe(self, reader: Reader, said: Asked) -> None:
+        """Have a reader told of what its page shows from now on, beginning with what is newer than the page."""
+        try:  # what changes between this look and the first notice heard would be missed until the next poll
+            async with asyncio.timeout(0.5):
+                await self.listening.wait()
+        except TimeoutError:
+            pass
+        seen, found = await ask(access.look_up, reader.account.user, *said.subjects())
+        if seen is None:
+            return reader.leave(SIGNED_OUT)
+        if reader not in self.readers:
+            return
+        self.people[reader.account.user] = seen
+        self._unwatch(reader)
+        reader.watch(said)
+        for subject in list(reader.subjects()):
+            if subject not in found:
+                reader.lose(subject)
+                continue
+            self.watching.setdefault(subject, set()).add(reader)
+            known = self.known.get(subject)
+            self.known[subject] = found[subject] if known is None or found[subject].version > known.version else known
+            if any(reader.shown[key] < self.known[subject].version for key in reader.keys[subject]):
+                self._soil(subject, now=True)
+
+    async def _render(self) -> None:
+        while True:
+            await self.woken.wait()
+            self.woken.clear()
+            now = self.loop.time()
+            due = [subject for subject, at in self.dirty.items() if at <= now]
+            for subject in due:
+                del self.dirty[subject]
+                known = self.known.get(subject)
+                self.not_before[subject] = now + (JOB_PACE if known and known.paced else PACE)
+            if due:
+                try:
+                    await self._serve(due)
+                except BaseException:
+                    self.dirty.update(dict.fromkeys(due, now + POLL / 2))
+                    self.woken.set()
+                    raise
+                # half of a thread at most, so that subscriptions and looks have their turn
+                await asyncio.sleep(self.loop.time() - now)
+            if self.dirty:
+                self.loop.call_at(min(self.dirty.values()), self.woken.set)
+
+    async def _serve(self, subjects: list[Subject]) -> None:
+        """Render what changed, each once, and offer it to those that show it."""
+        wanted: dict[tuple[str, str], set[int]] = {}
+        keys: dict[Subject, set[Key]] = {}
+        for subject in subjects:
+            keys[subject] = {key for reader in self.watching.get(subject, ()) for key in reader.keys.get(subject, ())}
+            for kind, pk, spec in keys[subject]:
+                wanted.setdefault((kind, spec), set()).add(pk)
+        held = {key: one.version for subject in subjects for key, one in self.rendered.get(subject, {}).items()}
+        found, fresh = await ask(render, wanted, held)
+        for subject in subjects:
+            if subject not in self.watching:
+                continue
+            if subject not in found:
+                self._vanish(subject)
+                continue
+            self.known[subject] = found[subject]
+            old = self.rendered.get(subject, {})
+            version = found[subject].version
+            current = {key: one for key in keys[subject]
+                       if (one := fresh.get(key, old.get(key))) is not None and one.version >= version}  # fmt: skip
+            self.rendered[subject] = current
+            for reader in list(self.watching[subject]):
+                self._offer(reader, subject, keys[subject], current)
+
+    def _offer(self, reader: Reader, subject: Subject, rendered: set[Key], current: Mapping[Key, Fragment]) -> None:
+        if not self._may_see(reader, subject):
+            self.rechecking.set()
+            return
+        for key in reader.keys.get(subject, ()):
+            if key in current:
+                reader.offer(key, current[key])
+            elif key in rendered:  # still a row, but nothing to show any more
+                reader.lose_one(key)
+
+def render(
+    wanted: Mapping[tuple[str, str], set[int]], held: Mapping[Key, int]
+) -> tuple[dict[Subject, Known], dict[Key, Fragment]]:
+    """The fragments of these kinds and specs that are newer than those held.
+
+    Each carries the version that its subject had before it was rendered: it shows that one or a newer one.
+    """
+    ids: dict[str, set[int]] = {"run": set(), "job": set()}
+    for (kind, _), some in wanted.items():
+        ids[KINDS[kind].subject] |= some
+    found = access.versions(ids["run"], ids["job"])
+    made: dict[Key, Fragment] = {}
+    for (kind, spec), some in wanted.items():
+        subject = KINDS[kind].subject
+        newer = [pk for pk in some if (subject, pk) in found and found[subject, pk].version > held.get((kind, pk, spec), -1)]
+        for pk, content in (KINDS[kind].render(newer, spec) if newer else {}).items():
+            version = found[subject, pk].version
+            shown = {"html": content + ""} if isinstance(content, str) else {"data": content}
+            said = {"kind": kind, "id": pk, "version": version, **({"spec": spec} if spec else {}), **shown}
+            made[kind, pk, spec] = Fragment(version, msgspec.json.encode(said))
+    return found, made
+
+
+_hub: Hub | None = None
+
+
+def start() -> Hub:
+    """The hub of this process, begun where there is none; on the event loop."""
+    global _hub
+    if _hub is None or _hub.loop is not asyncio.get_running_loop():
+        _hub = publish.here = Hub()
+        _hub.begin()
+    return _hub
+
+
+def stop_if_idle(hub: Hub) -> None:
+    """End a hub that nobody reads from."""
+    global _hub
+    if not hub.readers and not hub.streams:
+        hub.end()
+        if _hub is hub:
+            _hub = publish.here = None

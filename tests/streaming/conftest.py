@@ -1,0 +1,31 @@
+"""Two sites for all tests: one on a real Valkey, one that has no bus and must look for changes by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.runs.conftest import ada, alice, bob, charlie, lora  # noqa: F401
+from tests.streaming.sites import Site, site_running, valkey_running
+
+
+@pytest.fixture(scope="session")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Valkey."""
+    with valkey_running(tmp_path_factory.mktemp("bus")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def bused(django_db_setup: None, bus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site that hears the bus."""
+    with site_running(tmp_path_factory.mktemp("bused"), bus) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def deaf(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose bus is down."""
+    with site_running(tmp_path_factory.mktemp("deaf"), "redis://127.0.0.1:1") as site:
+        yield site
