@@ -25,4 +25,4 @@ USER 10001
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-CMD ["daphne", "-b", "0.0.0.0", "-p", "8000", "trainmon.asgi:application"]
+CMD ["daphne", "-v", "0", "-b", "0.0.0.0", "-p", "8000", "trainmon.asgi:application"]

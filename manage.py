@@ -87,6 +87,8 @@ def migrate_if_new() -> None:
 def main() -> None:
     """Run one management command, with the embedded database where none is given."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
+    if sys.argv[1:2] == ["sync_runs"] and "--watch" in sys.argv:
+        os.environ.setdefault("TRAINMON_SERVICE", "follower")
     # what imports make lives as long as we do: collecting it again and again is a third of the start
     gc.disable()
     import django

@@ -8,6 +8,7 @@ ends itself.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -20,6 +21,9 @@ from typing import Any, Literal
 
 import psutil
 
+from runs import correlation
+
+log = logging.getLogger(__name__)
 Method = Literal["fork", "forkserver"]
 
 
@@ -64,7 +68,8 @@ def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Iterat
         context.set_forkserver_preload(["runs.child"])
     ours, theirs = context.Pipe()
     parent = os.getpid() if method == "fork" else 0
-    child = context.Process(target=_child, args=(work, argument, theirs, ours, parent), daemon=False)
+    told = (work, argument, theirs, ours, parent, correlation.current())
+    child = context.Process(target=_child, args=told, daemon=False)
     child.start()
     theirs.close()
     try:
@@ -108,11 +113,12 @@ def _end(child: Any) -> None:
             multiprocessing.process._children.discard(child)  # type: ignore[attr-defined]
 
 
-def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection, parent: int) -> None:
+def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection, parent: int, correlation_id: str) -> None:
     from django.db import InterfaceError, OperationalError, connections
     from psycopg import errors
 
     parents_end.close()
+    correlation.adopt(correlation_id)
     die_with(parent or os.getppid())
     try:
         end: Ended | Broken = Ended(work(argument, lambda value: pipe.send(Told(value))))
@@ -121,9 +127,7 @@ def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection,
         passing = not isinstance(error.__cause__, errors.DiskFull)
         end = Broken(f"the database failed: {error}".strip(), database=passing)
     except Exception as error:  # the parent tells it; nothing is swallowed
-        import traceback
-
-        traceback.print_exc()
+        log.exception("The child failed", extra={"event": "child.failed"})
         end = Broken(f"{type(error).__name__}: {error}")
     connections.close_all()
     try:

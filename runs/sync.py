@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Literal, TypeVar
@@ -22,6 +23,7 @@ DATABASE_TRIES, DATABASE_PAUSE = 5, 1.0
 #: The database went away, or this process still holds a connection from before it was restarted.
 AWAY = (OperationalError, InterfaceError)
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Isolation = Literal["fork", "forkserver", "here"]
 
@@ -89,9 +91,21 @@ def _work(argument: tuple[Lease, Options], tell: Callable[[Progress], None]) -> 
     lease, options = argument
     throttled = _Throttle(tell)
     try:
-        return sync_source(lease, options, throttled)
+        outcome = sync_source(lease, options, throttled)
     except LeaseLost as lost:
-        return Failed(lease.source_id, str(lease.source_id), str(lost))
+        outcome = Failed(lease.source_id, str(lease.source_id), str(lost))
+    _tell(outcome)
+    return outcome
+
+
+def _tell(outcome: Synced | Failed) -> None:
+    if isinstance(outcome, Failed):
+        log.warning("%s was not synced: %s", outcome.source, outcome.error,
+                    extra={"event": "source.failed", "context": {"source": outcome.source_id}})
+        return
+    counts = {name: getattr(outcome, name) for name in ("runs", "new", "grown", "bytes_read", "points")}
+    log.info("%s was synced", outcome.source,
+             extra={"event": "source.synced", "context": {"source": outcome.source_id, **counts}})
 
 
 class _Throttle:

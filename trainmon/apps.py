@@ -9,8 +9,14 @@ class TrainmonConfig(AppConfig):
     name = "trainmon"
 
     def ready(self) -> None:
-        """Register the system checks, and keep forked children off their parent's connections."""
-        from trainmon import checks  # noqa: F401
+        """Checks, secrets of our own, what nobody caught, and children that begin without connections."""
+        from django.conf import settings
+
+        from runs import redact
+        from trainmon import checks, logs  # noqa: F401
         from trainmon.forks import forget_connections_in_children
 
         forget_connections_in_children()
+        redact.learn(settings.SECRETS)
+        if settings.TRAINMON_SERVICE != logs.COMMAND:
+            logs.catch_all()

@@ -6,17 +6,20 @@ import os
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
+from trainmon.correlated import Correlated
 from trainmon.pacing import Paced
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
+os.environ.setdefault("TRAINMON_SERVICE", "web")
 # The site keeps connections: each request would otherwise wait for a new one.
 os.environ.setdefault("TRAINMON_DB_POOL", "10")
 
-site = Paced(get_asgi_application())
+site = get_asgi_application()
 
 from streaming.routing import sockets  # noqa: E402  Django is set up by now
 
-application = ProtocolTypeRouter({"http": site, "websocket": sockets})
+# Paced comes first: it looks at daphne's own send
+application = Paced(Correlated(ProtocolTypeRouter({"http": site, "websocket": sockets})))
 # What is loaded now stays: going through it again and again for garbage would hold up a request for 70 ms.
 gc.collect()
 gc.freeze()

@@ -14,6 +14,7 @@ import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from trainmon import logs
 from trainmon.embedded import binaries
 from trainmon.embedded.places import DATABASE, POSTGRES_PORT, USER, Places
 
@@ -104,6 +105,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "trainmon.correlated.Correlation",
     "trainmon.headers.Security",
     "trainmon.headers.Policy",
     "servestatic.middleware.ServeStaticMiddleware",
@@ -117,6 +119,15 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+
+# What this process is, for its log lines: asgi.py, celery.py and manage.py know.  Services write JSON lines.
+TRAINMON_SERVICE = env.str("TRAINMON_SERVICE", logs.COMMAND)
+TRAINMON_LOG_LEVEL = env.str("TRAINMON_LOG_LEVEL", "").upper()
+if TRAINMON_SERVICE not in logs.SERVICES:
+    raise ImproperlyConfigured(f"TRAINMON_SERVICE={TRAINMON_SERVICE} is none of {', '.join(logs.SERVICES)}.")
+if TRAINMON_LOG_LEVEL not in ("", *logs.LEVELS):
+    raise ImproperlyConfigured(f"TRAINMON_LOG_LEVEL={TRAINMON_LOG_LEVEL} is none of {', '.join(logs.LEVELS)}.")
+LOGGING = logs.configuration(TRAINMON_SERVICE, TRAINMON_LOG_LEVEL)
 
 ROOT_URLCONF = "trainmon.urls"
 ASGI_APPLICATION = "trainmon.asgi.application"
@@ -165,6 +176,13 @@ def broker(url: str) -> str:
 
 
 DATABASES = {"default": database()}
+
+# Our own: no page, log or bundle may show them, whatever text they come in.
+SECRETS = [
+    SECRET_KEY,
+    str(DATABASES["default"].get("PASSWORD") or ""),
+    *(env.str(name, "") for name in ("PGPASSWORD", "TRAINMON_ADMIN_PASSWORD")),
+]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 

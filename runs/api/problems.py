@@ -15,6 +15,7 @@ from rest_framework import exceptions
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.views import set_rollback
 
+from runs import correlation
 from runs.api.rendering import encode
 
 #: The address space of the API, and of its problems.
@@ -62,6 +63,7 @@ class Problem(HttpResponse):
             "status": status,
             "detail": detail,
             "instance": request.path,
+            "correlation_id": correlation.current(),
         }
         if errors is not None:
             told["errors"] = errors

@@ -17,6 +17,7 @@ class Problem(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField(help_text="What is wrong with this very request, and the way out.")
     instance = serializers.CharField(help_text="The path asked for.")
+    correlation_id = serializers.CharField(help_text="Of the request, as its header X-Correlation-ID; the log has it, too.")
     errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()), required=False, help_text="By field or parameter."
     )

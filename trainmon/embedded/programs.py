@@ -21,6 +21,8 @@ WEB_POOL, WORKER_POOL = 10, 8
 #: Each thread would else keep memory of its own that it has freed (20 MB of the site's after long series).
 #: The Dockerfile says the same.
 MALLOC = {"MALLOC_ARENA_MAX": "2"}
+#: What each process says of itself: not inherited.
+OWN = {"TRAINMON_SERVICE", "TRAINMON_CORRELATION_ID"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Programs:
 
     def python(self, name: str, *words: str, pool: int = 0, pass_fds: tuple[int, ...] = ()) -> Program:
         """A program of ours in this same Python, as the user that we are."""
-        env = MALLOC | os.environ | {
+        outer = {name: value for name, value in os.environ.items() if name not in OWN}
+        env = MALLOC | outer | {
             MARK: str(self.places.home),
             "TRAINMON_HOME": str(self.places.home),
             "TRAINMON_DB_POOL": str(pool),
@@ -43,7 +46,8 @@ class Programs:
 
     def web(self, listener: int) -> Program:
         """The site, on a socket that we keep open across its restarts."""
-        words = ["-m", "daphne", "--fd", str(listener), "--application-close-timeout", "5", "trainmon.asgi:application"]
+        words = ["-m", "daphne", "-v", "0", "--fd", str(listener), "--application-close-timeout", "5"]
+        words.append("trainmon.asgi:application")
         return self.python("web", *words, pool=WEB_POOL, pass_fds=(listener,))
 
     def worker(self) -> Program:
@@ -69,4 +73,4 @@ class Programs:
 
 def celery(what: str) -> list[str]:
     """A command line of Celery's."""
-    return ["-m", "celery", "-A", "trainmon", what, "--loglevel=INFO"]
+    return ["-m", "celery", "--quiet", "-A", "trainmon", what]

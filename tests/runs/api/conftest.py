@@ -59,6 +59,6 @@ def problem(answer: Any, status: int, kind: str) -> dict[str, Any]:
     told: dict[str, Any] = answer.json()
     assert told["type"] == f"urn:trainmon:problem:{kind}"
     assert told["status"] == status
-    assert set(told) - {"errors"} == {"type", "title", "status", "detail", "instance"}
+    assert set(told) - {"errors"} == {"type", "title", "status", "detail", "instance", "correlation_id"}
     assert answer["Cache-Control"] == "no-store"
     return told

@@ -1,0 +1,141 @@
+"""Our own logs: a JSON object a line, and words for people at a terminal; no secret in either.
+
+structlog renders what Django, daphne, Celery and our modules say through ``logging``.  A record's
+``extra`` may name an ``event`` and a ``context`` (a dict).  structlog is loaded with the first record: most
+commands say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from runs import correlation, redact
+from runs.readers.plain import plain, plain_json
+
+COMMAND = "command"
+SERVICES = ("web", "worker", "beat", "follower", COMMAND)
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+#: What some readers take for the end of a line, though JSON does not.
+BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+#: Longer messages are cut at their end, longer exceptions at their begin.
+LONGEST_MESSAGE, LONGEST_EXCEPTION = 8_000, 32_000
+
+
+def configuration(service: str, level: str) -> dict[str, Any]:
+    """Django's LOGGING: everything to one stream.  Services write to standard output, commands keep it clean."""
+    passed_on = {"handlers": [], "propagate": True, "level": "NOTSET"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"ours": {"()": "trainmon.logs.Formatter", "service": service}},
+        "handlers": {
+            "ours": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stderr" if service == COMMAND else "ext://sys.stdout",
+                "formatter": "ours",
+            },
+        },
+        "root": {"handlers": ["ours"], "level": level or ("WARNING" if service == COMMAND else "INFO")},
+        "loggers": {
+            "django": passed_on,
+            "django.server": passed_on,
+            # a 404 is in the access line; an error of ours comes with its exception
+            "django.request": passed_on | {"level": "ERROR"},
+            "axes": {"level": "WARNING"},
+            # said by its end, too, which has the id of whoever asked
+            "celery.worker.strategy": passed_on | {"level": "WARNING"},
+        },
+    }
+
+
+class Formatter(logging.Formatter):
+    """Renders a record, whatever is in it: a line that cannot be made says so."""
+
+    def __init__(self, service: str = COMMAND) -> None:
+        super().__init__()
+        self.service = service
+
+    @cached_property
+    def rendered(self) -> logging.Formatter:
+        """structlog's own formatter with our processors."""
+        import structlog
+
+        people = (sys.stderr if self.service == COMMAND else sys.stdout).isatty()
+        renderer: Any = _for_people if people else structlog.processors.JSONRenderer(serializer=_json)
+        return structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+            ],
+            processors=[self.shaped, renderer],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        try:
+            return self.rendered.format(record)
+        except Exception as error:  # a log must not fail whoever writes to it
+            said = {"_record": record, "event": f"{record.msg!r} could not be rendered: {type(error).__name__}: {error}"}
+            return _json(self.shaped(None, "", said))
+
+    def shaped(self, _: object, __: str, said: Any) -> dict[str, Any]:
+        """The schema's fields in their order, cleaned."""
+        record: logging.LogRecord = said["_record"]
+        line: dict[str, Any] = {
+            "timestamp": said.get("timestamp") or datetime.now(UTC).isoformat(),
+            "level": record.levelname if record.levelname in LEVELS else "INFO",
+            "service": self.service,
+            "logger": record.name,
+            "message": str(said["event"])[:LONGEST_MESSAGE],
+            "correlation_id": correlation.current(),
+        }
+        for name in ("event", "context"):
+            if (extra := record.__dict__.get(name)) is not None:
+                line[name] = _values(extra)
+        if exception := said.get("exception"):
+            line["exception"] = exception[-LONGEST_EXCEPTION:]
+        return redact.value(line)  # type: ignore[no-any-return]
+
+
+def _values(value: Any, depth: int = 0) -> Any:
+    """What JSON can say of it."""
+    if isinstance(value, dict) and depth < 10:
+        return {str(key): _values(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list | tuple | set) and depth < 10:
+        return [_values(one, depth + 1) for one in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _json(line: Any, **_: Any) -> str:
+    return json.dumps(plain_json(line), ensure_ascii=False).translate(BREAKS)
+
+
+def _for_people(_: object, __: str, line: Any) -> str:
+    """Words on a terminal, without what could steer it."""
+    context = "".join(f" {name}={value}" for name, value in line.get("context", {}).items())
+    text = f"{line['level'].lower()}: {line['message']}{context}"
+    shown = "\n".join(filter(None, [text, line.get("exception", "")]))
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in plain(shown))
+
+
+def catch_all() -> None:
+    """In a service: what nobody caught becomes a line as well, and so do warnings."""
+    log = logging.getLogger("trainmon.uncaught")
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            log.critical("Nobody caught %s", kind.__name__, exc_info=(kind, error, trace))
+
+    def in_thread(said: threading.ExceptHookArgs) -> None:
+        if said.exc_value is not None and said.exc_type is not SystemExit:
+            uncaught(said.exc_type, said.exc_value, said.exc_traceback)
+
+    sys.excepthook = uncaught
+    threading.excepthook = in_thread
+    logging.captureWarnings(True)
