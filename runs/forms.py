@@ -11,6 +11,12 @@ class PageNumber(forms.Form):
     page = forms.IntegerField(min_value=1, max_value=10_000_000, required=False)
 
 
+class RunAsked(forms.Form):
+    """Which run is meant, where one is."""
+
+    run = forms.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
+
+
 class FigurePage(PageNumber):
     """Which charts of a run: a group of tags, and a page of them; ``plain`` are drawn by the server."""
 

@@ -6,7 +6,7 @@ from runs.views import annotations, notes
 from runs.views.charts import run_charts
 from runs.views.files import run_files, run_raw
 from runs.views.history import run_history
-from runs.views.listing import known, run_form, run_list, run_totals, saved_view
+from runs.views.listing import known, order, run_form, run_list, run_totals, saved_view
 from runs.views.parameters import run_parameters
 from runs.views.samples import run_sample, run_samples
 from runs.views.saved import change_view, delete_view, views
@@ -17,6 +17,7 @@ urlpatterns = [
     path("form/", run_form, name="run-form"),
     path("totals/", run_totals, name="totals"),
     path("known/", known, name="known"),
+    path("order/", order, name="order"),
     path("selected/", selected, name="selected"),
     path("views/", views, name="views"),
     path("views/<int:pk>/", saved_view, name="view"),

@@ -6,7 +6,7 @@ from django.urls import include, path
 
 import trainmon.celery  # noqa: F401  what the site queues goes to our broker
 from runs.views.account import account_page, change_password, create_token, revoke_token
-from runs.views.sources import source_page, sync_now
+from runs.views.sources import as_of, source_page, sync_now
 from runs.views.trainers import trainer_page
 from runs.views.workspace import workspace
 from trainmon import views
@@ -19,6 +19,7 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("runs/", include("runs.urls")),
     path("trainers/<slug:slug>/", trainer_page, name="trainer"),
+    path("as-of/", as_of, name="as-of"),
     path("sources/<int:pk>/", source_page, name="source"),
     path("sources/<int:pk>/sync/", sync_now, name="source-sync"),
     path("account/", account_page, name="account"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -81,6 +82,11 @@ class Trainer(models.Model):
 def stale_before() -> datetime:
     """Data read before this moment is stale: two syncs of its source were due since."""
     return now() - timedelta(seconds=2 * settings.TRAINMON_SYNC_INTERVAL)
+
+
+def stale_from(at: datetime) -> int:
+    """When data read at this moment will be stale, in Unix seconds."""
+    return math.ceil(at.timestamp() + 2 * settings.TRAINMON_SYNC_INTERVAL)
 
 
 class SourceQuerySet(models.QuerySet["Source"]):

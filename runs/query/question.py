@@ -170,17 +170,20 @@ class RunQuery(forms.Form):
         if not self.is_valid():
             return RunPage([])
         after, before = self._asked["after"], self._asked["before"]
-        length = self._asked["limit"] or limit or PAGE
         with bounded():
-            places = self._walk(before or after, length + 1, backwards=bool(before))
-            shown, more = places[:length], len(places) > length
-            if before:
-                shown.reverse()
+            shown, more = self._places(limit)
             found = rows([place.pk for place in shown], self.columns, self._tags, self.sources, also, bare=bare)
         if not shown:
             return RunPage([])
         first, last = self._cursor(shown[0]), self._cursor(shown[-1])
         return RunPage(found, last if more or before else None, first if after or (before and more) else None)
+
+    def standing(self) -> list[int]:
+        """The ids of the page that is asked for, in order, as it would be now."""
+        if not self.is_valid():
+            return []
+        with bounded():
+            return [place.pk for place in self._places()[0]]
 
     def ids(self, limit: int) -> list[int]:
         """The ids of the first runs, in order."""
@@ -251,6 +254,14 @@ class RunQuery(forms.Form):
     def _found(self) -> RunQuerySet:
         visible = Run.objects.visible_to(self.user, sources=self.sources.keys()).active()
         return filtered(visible, self._asked, self._tags, self.user)
+
+    def _places(self, limit: int | None = None) -> tuple[list[paging.Place], bool]:
+        """The places of one page in order, and whether more lie beyond it."""
+        after, before = self._asked["after"], self._asked["before"]
+        length = self._asked["limit"] or limit or PAGE
+        places = self._walk(before or after, length + 1, backwards=bool(before))
+        shown = places[:length]
+        return shown[::-1] if before else shown, len(places) > length
 
     def _walk(self, at: paging.Place | None, limit: int, *, backwards: bool = False) -> list[paging.Place]:
         cut = stretches(self._found, self.order.key, self._tags)

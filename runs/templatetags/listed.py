@@ -89,6 +89,12 @@ def _heading(column: Column, address: str = "", direction: str = "") -> SafeStri
     return format_html('<th scope="col" class="{}"{}{}>{}</th>', css(column), sorted_by, title, label)
 
 
+@register.filter
+def spec(columns: Sequence[Column], form: str) -> str:
+    """How a live list asks for its rows: with these columns, and a box that chooses it for a form."""
+    return urlencode([*(("column", column.key) for column in columns), ("pick", form)])
+
+
 @register.simple_tag
 def lines(runs: Sequence[Run], columns: Sequence[Column], form: str = "") -> SafeString:
     """A row of the table for each run; with a box that chooses it for a form."""

@@ -111,7 +111,7 @@ def signs(run: Run) -> SafeString:
             '<a href="{}notes/" title="{}" aria-label="{}"><svg aria-hidden="true"><use href="#i-note"/></svg>{}</a>',
             address(run), said, said, run.noted,
         )  # fmt: skip
-    return format_html('<span class="signs">{}{}{}</span>', PINNED if run.pinned else NOTHING, kept, noted)
+    return format_html('<span class="signs" data-keep="signs">{}{}{}</span>', PINNED if run.pinned else NOTHING, kept, noted)
 
 
 @register.filter

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import now
 
 from runs.models import Job, Run, Source
-from runs.models.trainer import stale_before
+from runs.models.trainer import stale_before, stale_from
 from runs.status import duration as duration_in_words
 
 if TYPE_CHECKING:
@@ -275,6 +275,7 @@ def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
         at = min((synced for status, synced in sources if status not in broken and synced is not None), default=None)
     return {
         "at": at,
+        "until": stale_from(at) if at else None,
         "failing": sum(status == Source.Status.ERROR for status, _ in sources),
         "sources": len(sources),
         "stale": at is not None and at < stale_before(),

@@ -23,6 +23,10 @@ def latest(runs: RunQuerySet) -> list[Run]:
 
     With their pulse, from which the time left is reckoned.
     """
+    return list(listed(runs).order_by(F("last_event").desc(nulls_last=True), "-id")[:ROWS])
+
+
+def listed(runs: RunQuerySet) -> RunQuerySet:
+    """Runs with what their rows show."""
     unshown = [name for name in UNSHOWN if name != "pulse"]
-    listed = runs.select_related("source__trainer", "dataset").defer(*unshown, "error")
-    return list(listed.annotate(why=Left("error", WHY)).order_by(F("last_event").desc(nulls_last=True), "-id")[:ROWS])
+    return runs.select_related("source__trainer", "dataset").defer(*unshown, "error").annotate(why=Left("error", WHY))

@@ -81,6 +81,18 @@ def run_totals(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+def order(request: HttpRequest) -> HttpResponse:
+    """Which runs a page of the list would hold now, in order: a live list says what is new or has moved."""
+    query = RunQuery(request.GET, request.user)
+    if not query.is_valid():
+        return JsonResponse({"detail": "This list cannot be shown."}, status=400)
+    try:
+        return JsonResponse({"ids": query.standing()})
+    except TooLarge as error:
+        return JsonResponse({"detail": str(error)}, status=400)
+
+
+@require_safe
 def known(request: HttpRequest) -> HttpResponse:
     """What can be asked for, of the runs that the list shows: suggestions for its fields."""
     query = RunQuery(request.GET, request.user)

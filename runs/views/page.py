@@ -16,6 +16,8 @@ from runs.query.rows import OF_SOURCE
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
+    from runs.models.run import RunQuerySet
+
 #: (name, label, route) of each tab; the template of a tab is run_<name>.html, of the first run.html.
 TABS = [
     ("charts", "Charts", "run"),
@@ -47,12 +49,16 @@ class Section:
 
 def find(request: HttpRequest, pk: int, *more: str) -> Run:
     """A run that the user may see, with what its header shows and the columns ``more``; else 404."""
+    return get_object_or_404(headed(Run.objects.visible_to(request.user), *more), pk=pk)
+
+
+def headed(runs: RunQuerySet, *more: str) -> RunQuerySet:
+    """Runs with what their headers show and the columns ``more``."""
     hidden = {*OF_SOURCE, *LONG} - {"source__last_error", *more}
-    runs = Run.objects.visible_to(request.user).select_related("source__trainer", "dataset").defer(*sorted(hidden))
     files = LogFile.objects.all()
     counted = {"note_total": _count(Note.objects.all()), "file_total": _count(files),
                "damaged_files": _count(files.filter(UNREAD))}
-    return get_object_or_404(runs.annotate(**counted), pk=pk)
+    return runs.select_related("source__trainer", "dataset").defer(*sorted(hidden)).annotate(**counted)
 
 
 def show(

@@ -10,13 +10,14 @@ from django.contrib import messages
 from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from runs import audit
 from runs.counts import held
-from runs.forms import FigurePage
-from runs.models import Source
+from runs.forms import FigurePage, RunAsked
+from runs.models import Run, Source
 from runs.tasks import sync_source
+from runs.templatetags.shown import data_as_of
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -42,6 +43,17 @@ def source_page(request: HttpRequest, pk: int) -> HttpResponse:
         "numbers": pages.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
     }
     return render(request, "source.html", context)
+
+
+@require_safe
+def as_of(request: HttpRequest) -> HttpResponse:
+    """"Data as of" in the top bar, as it stands now; for a run that the user may see, its source's."""
+    form = RunAsked(request.GET)
+    run = None
+    if form.is_valid() and form.cleaned_data["run"]:
+        runs = Run.objects.visible_to(request.user).select_related("source").only("source__last_synced")
+        run = get_object_or_404(runs, pk=form.cleaned_data["run"])
+    return render(request, "_as_of.html", {"data": data_as_of({"user": request.user, "run": run})})
 
 
 @require_POST

@@ -1,12 +1,13 @@
 // The run list: keys, chosen runs, menus, columns that move, totals that come when the page stands.
 
 import { getJSON, getText } from "./fetching.js";
+import { followOrder } from "./moved.js";
 import { Selection } from "./selection.js";
 import { keysOfPage, typing } from "./site.js";
 
 const list = document.querySelector(".listing");
-const rows = [...document.querySelectorAll(".runs tbody tr")];
-const boxes = rows.map((row) => row.querySelector(".c-pick input"));
+const body = document.querySelector(".runs tbody");
+let [rows, boxes] = [[], []];
 const all = document.querySelector("[data-choose-all]");
 const bar = document.getElementById("selection");
 
@@ -43,11 +44,14 @@ function choose(chosen, on) {
 }
 
 let last = null;
-boxes.forEach((box, at) => box.addEventListener("click", (event) => {
-  const [from, to] = event.shiftKey && last !== null ? [Math.min(last, at), Math.max(last, at)] : [at, at];
-  choose(boxes.slice(from, to + 1), box.checked);
-  last = at;
-}));
+body?.addEventListener("click", (event) => {
+  const place = boxes.indexOf(event.target);
+  if (place < 0) return;
+  const other = event.shiftKey ? boxes.indexOf(last) : -1;
+  const [from, to] = other >= 0 ? [Math.min(other, place), Math.max(other, place)] : [place, place];
+  choose(boxes.slice(from, to + 1), event.target.checked);
+  last = event.target;
+});
 if (all) {
   all.hidden = false;
   all.addEventListener("change", () => choose(boxes, all.checked));
@@ -68,7 +72,7 @@ function move(by) {
   rows[at].scrollIntoView({ block: "nearest" });
 }
 
-document.querySelector(".runs tbody")?.addEventListener("focusin", (event) => {
+body?.addEventListener("focusin", (event) => {
   rows[at]?.classList.remove("at");
   at = rows.indexOf(event.target.closest("tr"));
   rows[at]?.classList.add("at");
@@ -176,4 +180,13 @@ if (sums) {
     .catch(() => {}); // the link stays, and the banner tells
 }
 
-show(selection);
+// The rows as they stand; after others have come or moved, the one that was at hand still is.
+function refresh() {
+  rows = [...(body?.children || [])];
+  boxes = rows.map((row) => row.querySelector(".c-pick input"));
+  at = rows.findIndex((row) => row.classList.contains("at"));
+  show(selection);
+}
+
+refresh();
+followOrder(refresh);
