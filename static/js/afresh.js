@@ -1,23 +1,22 @@
-// Parts of a page that the server makes for one user (counts, files, which runs are listed): data-afresh asks for the
-// page anew when something of it may have changed, and makes them like it in place.  The id names the part.
+// Parts of a page that the server makes for one user (counts, files, which runs are listed): those under data-afresh
+// are asked for anew when they may have changed, and made like that in place.  The id names the part.
 //
-//   <section id="counts" data-afresh>          with every change of the page's things
-//   <section id="files" data-afresh="version"> the same; on a run's page that is with each of its changes
+//   <section id="counts" data-afresh>         when runs came or went, when the status of one that is shown turned, each minute
+//   <section id="files" data-afresh="each">   with each change of what the page shows, too
 
 import { getText } from "./fetching.js";
-import { changed, follow, live } from "./live.js";
+import { changed, follow, live, stateNow } from "./live.js";
 import { morph } from "./morph.js";
 import { seldom } from "./waiting.js";
 
-const PAUSE = 4000;
+const [PAUSE, MINUTE] = [4000, 60_000];
 const parts = () => [...document.querySelectorAll("[data-afresh][id]")];
 
 const ask = seldom(async () => {
-  if (document.hidden || !parts().length) return;
+  if (document.hidden) return;
   const text = await getText(location.href).catch(() => null);
   const page = text && new DOMParser().parseFromString(text, "text/html");
-  if (!page) return;
-  for (const part of parts()) {
+  for (const part of page ? parts() : []) {
     const made = page.getElementById(part.id);
     if (made) morph(part, document.adoptNode(made));
   }
@@ -26,6 +25,14 @@ const ask = seldom(async () => {
 
 if (parts().length) {
   follow({ lists: true });
-  for (const name of ["sources", "gone", "fragment", "keepalive", "open"]) live.addEventListener(name, ask);
-  document.addEventListener("visibilitychange", ask);
+  const each = parts().some((part) => part.dataset.afresh === "each");
+  let before = false; // what came while it was loaded is on it
+  live.addEventListener("sources", ask);
+  live.addEventListener("gone", ask);
+  live.addEventListener("fragment", ({ detail }) => (each || detail.turned) && ask());
+  live.addEventListener("open", () => {
+    if (before) ask();
+    before = true;
+  });
+  setInterval(() => stateNow().name === "live" && ask(), MINUTE);
 }

@@ -40,6 +40,7 @@ function lengthened(line, added, from) {
       marks.wall.push(added.wall[at]);
       marks.count.push(1);
       gap = true;
+      if (!line.mean) kept.push(at); // as the server has it: what is thinned is without them
       continue;
     }
     if (step < last) return null;

@@ -10,8 +10,8 @@
 //   hold({kind, id, version, spec, receive(fragment)})   a thing that a script shows (figures as JSON); answers how to let go
 //   follow({lists, series: () => [...], tail: () => [...]})  what else to ask for; asked again whenever changed() is called
 //   live.addEventListener(name, (event) => event.detail)
-//     "fragment" {kind, id, version, element}, "gone" {kind, id}, "sources", "points" (of a binary frame), "refetch" {run, tag},
-//     "tail" {job, from, lines}, "keepalive" (each 20 s), "open", "state" {name, until}
+//     "fragment" {kind, id, version, element, turned: its status is another}, "gone" {kind, id}, "sources", "points" (of a binary frame), "refetch" {run, tag},
+//     "tail" {job, from, lines}, "open", "state" {name, until}
 // After a break all of it is asked for again with the versions that the page has: exactly what was missed comes.
 
 import { skew } from "./ages.js";
@@ -70,7 +70,7 @@ function things() {
 const numbered = (element) => Number(element.id.match(/\d+$/)?.[0]);
 
 function wanted() {
-  const watch = [...held, ...things()].slice(0, MOST).map(({ kind, id, version, spec }) => ({ kind, id, version, spec: spec || "" }));
+  const watch = [...held, ...things()].slice(0, MOST).map(({ kind, id, version, spec }) => ({ kind, id, version, spec }));
   const lists = asked.some((one) => one.lists);
   const series = asked.flatMap((one) => one.series?.() || []).slice(0, MOST);
   const tail = asked.flatMap((one) => one.tail?.() || []).slice(0, MOST);
@@ -189,30 +189,33 @@ function receive(data) {
     for (const one of frame.series || []) tell("refetch", one);
     for (const one of frame.tail || []) tell("tail", one);
     if (frame.sources) tell("sources");
-    if (frame.keepalive) tell("keepalive");
   }
   if (frame.seq !== undefined && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ack: frame.seq }));
 }
 
 function swap(fragment) {
-  const { kind, id, version } = fragment;
+  const { kind, id, version, spec = "" } = fragment;
+  const fits = (one) => one.kind === kind && one.id === id && one.spec === spec && one.version <= version;
   for (const one of held) {
-    if (one.kind !== kind || one.id !== id || version < one.version) continue;
+    if (!fits(one)) continue;
     one.version = version;
     one.receive(fragment);
   }
   let made = null;
-  for (const { element } of things().filter((one) => one.kind === kind && one.id === id && one.version <= version)) {
+  for (const { element } of things().filter(fits)) {
     made ||= parsed(fragment.html);
     if (!made) return;
+    const before = standing(element);
     morph(element, made.cloneNode(true));
-    tell("fragment", { kind, id, version, element });
+    tell("fragment", { kind, id, version, element, turned: standing(element) !== before });
   }
 }
 
+const standing = (element) => element.querySelector(".status")?.textContent;
+
 // It is in the trash, or not to be seen any more: what was shown stays, greyed, until the page is asked for anew.
 function leave({ kind, id }) {
-  for (const { element } of things().filter((one) => one.kind === kind && one.id === id)) element.classList.add("gone");
+  for (const { element } of things().filter((one) => one.kind === kind && one.id === id)) element.classList.add("left");
   tell("gone", { kind, id });
 }
 

@@ -4,7 +4,7 @@
 // data-keep="name": the page's own part of a fragment, left as it is.
 
 //: Classes that scripts of pages put on, and attributes that belong to who reads.
-const OURS = ["chosen", "at", "expanded", "reading"];
+const OURS = ["chosen", "at", "left", "expanded", "reading"];
 const READERS = new Set(["open", "hidden"]);
 //: What flashes when its text changes; a time that only grows older does not.
 const FIGURE = "b, dd, td, .steps, .value, .last";

@@ -54,6 +54,6 @@ const look = seldom(async () => {
   if (made?.id === "asof" && asOf()) morph(asOf(), made);
   show();
 }, 5000);
-live.addEventListener("keepalive", look);
+setInterval(() => stateNow().name === "live" && !document.hidden && look(), 20_000);
 live.addEventListener("open", look);
 show();

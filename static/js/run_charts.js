@@ -2,9 +2,13 @@
 
 import { Chart } from "./charts.js";
 import { looks } from "./colours.js";
+import { getText } from "./fetching.js";
+import { grown } from "./growing.js";
 import { whileNear } from "./lazy.js";
+import { changed, follow, live } from "./live.js";
 import { number } from "./numbers.js";
 import { MAX_TAGS, linesOf, loadSeries, rulesOf } from "./series.js";
+import { seldom } from "./waiting.js";
 
 const page = document.getElementById("charts");
 const tools = document.getElementById("chart-tools");
@@ -13,7 +17,9 @@ const run = Number(page.dataset.run);
 const look = looks([run]).get(run);
 const cards = [...page.querySelectorAll(".chart-card")];
 const homes = new Map(cards.map((card, place) => [card, { parent: card.parentElement, place }]));
-const drawn = new Map(); // card -> {chart, series, loading}
+const drawn = new Map(); // card -> {chart, series, loading, redraw, renew}
+//: Milliseconds between two drawings of a chart that grows, and between two times that all its points are asked for.
+const [REDRAWN, RENEWED] = [200, 3000];
 
 const remembered = (key, otherwise) => {
   try {
@@ -40,7 +46,7 @@ function open(card) {
     onZoom: (range) => zoom(card, range),
     onReading: (reading) => read(card, reading),
   });
-  drawn.set(card, { chart, series: null, loading: null });
+  drawn.set(card, { chart, series: null, loading: null, redraw: seldom(() => redraw(card), REDRAWN), renew: seldom(() => renew(card), RENEWED) });
 }
 
 function close(card) {
@@ -50,6 +56,7 @@ function close(card) {
   card.querySelector(".area").classList.remove("loading");
   card.classList.remove("stale");
   drawn.delete(card);
+  near();
 }
 
 function fill(card, series) {
@@ -133,6 +140,7 @@ async function loadSome(batch, range) {
     const { series } = await loadSeries({ runs: [run], tags, points, axis, from: range?.[0] ?? null, to: range?.[1] ?? null, signal: loading.signal });
     const found = new Map(series.map((one) => [one.tag, one]));
     for (const card of waiting) fill(card, found.get(card.dataset.tag));
+    changed();
   } catch (error) {
     if (error.name !== "AbortError") for (const card of waiting) failed(card, error);
   }
@@ -156,6 +164,64 @@ function again() {
 function zoom(card, range) {
   load([card], range);
 }
+
+// ---- a run that goes on: points that came since are appended, what does not join is asked for anew
+
+follow({
+  series: () => [...drawn].filter(([, { series }]) => series?.place).map(([card, { series }]) => ({ run, tag: card.dataset.tag, since: series.place })),
+});
+
+function drawnOf(tag) {
+  return [...drawn].find(([card, { series }]) => series && card.dataset.tag === tag)?.[1];
+}
+
+live.addEventListener("points", ({ detail }) => {
+  for (const more of detail.series) {
+    const one = more.run === run && drawnOf(more.tag);
+    if (!one) continue;
+    const made = one.chart.options.range ? null : grown(one.series, more);
+    if (made) {
+      one.series = made;
+      one.redraw();
+    } else one.renew();
+  }
+});
+live.addEventListener("refetch", ({ detail }) => detail.run === run && drawnOf(detail.tag)?.renew());
+
+function redraw(card) {
+  const one = drawn.get(card);
+  if (!one?.series || one.chart.options.range) return;
+  card.querySelector(".chart-state")?.remove();
+  one.chart.setLines(linesOf(one.series, { axis: one.chart.options.axis, look }));
+}
+
+// Who has zoomed in keeps the view: its points are asked for again, only where it reaches what is new.
+async function renew(card) {
+  const one = drawn.get(card);
+  if (one) await load([card], one.chart.options.range);
+}
+
+// Of a page with many cards figures are asked for only of those that are near.
+const near = () => live.dispatchEvent(new CustomEvent("near", { detail: [...drawn.keys()].map((card) => card.dataset.tag).slice(0, 100) }));
+
+// New tags: their cards come where the page asked for anew has them; the others stay as they are.
+live.addEventListener("tags", seldom(async () => {
+  const text = await getText(location.href).catch(() => null);
+  const made = text && new DOMParser().parseFromString(text, "text/html");
+  const known = new Set(cards.map((card) => card.dataset.tag));
+  const fresh = [];
+  for (const group of made ? made.querySelectorAll("#charts [data-group]") : []) {
+    const mine = [...page.querySelectorAll("[data-group]")].find((one) => one.dataset.group === group.dataset.group);
+    const added = [...group.querySelectorAll(".chart-card")].filter((card) => !known.has(card.dataset.tag));
+    if (mine) mine.querySelector(".cards").append(...added);
+    else if (added.length) page.querySelector("#no-tags").before(group);
+    added.forEach((card) => homes.set(card, { parent: card.parentElement, place: homes.size }));
+    fresh.push(...added);
+  }
+  cards.push(...fresh);
+  filter();
+  watchCards(fresh);
+}, RENEWED));
 
 // ---- buttons of a card
 
@@ -279,7 +345,12 @@ restore();
 const wanted = remembered(PINNED, []);
 cards.filter((card) => wanted.includes(card.dataset.tag)).forEach((card) => place(card, true));
 filter();
-whileNear(cards, (batch) => {
-  batch.forEach(open);
-  load(batch);
-}, close);
+watchCards(cards);
+
+function watchCards(some) {
+  whileNear(some, (batch) => {
+    batch.forEach(open);
+    near();
+    load(batch);
+  }, close);
+}

@@ -3,7 +3,6 @@
 import { hold, live } from "./live.js";
 import { flash } from "./morph.js";
 import { count, number } from "./numbers.js";
-import "./afresh.js";
 
 const tabs = document.getElementById("tabs");
 const run = Number(tabs.dataset.run);
@@ -39,8 +38,7 @@ function figures(card, [last, min, max, points, odd]) {
   if (at("odd")) at("odd").parentElement.hidden = !odd;
 }
 
-function receive({ html }) {
-  const { series, totals } = JSON.parse(html);
+function receive({ data: { series, totals } }) {
   for (const card of charts?.querySelectorAll(".chart-card") || []) {
     if (Object.hasOwn(series, card.dataset.tag)) figures(card, series[card.dataset.tag]);
   }
