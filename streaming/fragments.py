@@ -21,6 +21,7 @@ from runs.query.conditions import tag_ids
 from runs.query.grammar import Metric, Unclear
 from runs.query.rows import OF_SOURCE, rows
 from runs.templatetags.listed import lines
+from streaming import runpage
 
 #: Columns that a row may have.
 MOST_COLUMNS = 21
@@ -78,4 +79,7 @@ def run_rows(ids: Sequence[int], spec: str) -> Rendered:
 
 KINDS: dict[str, Kind] = {
     "run-row": Kind("run", run_rows, check_columns),
+    "run-head": Kind("run", runpage.run_heads),
+    "run-latest": Kind("run", runpage.latest_rows, runpage.check_list),
+    "run-figures": Kind("run", runpage.run_figures, runpage.check_tags),
 }

@@ -189,6 +189,7 @@ function receive(data) {
     for (const one of frame.series || []) tell("refetch", one);
     for (const one of frame.tail || []) tell("tail", one);
     if (frame.sources) tell("sources");
+    if (frame.refused) console.warn(`/ws/live/: ${frame.refused}`);
   }
   if (frame.seq !== undefined && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ack: frame.seq }));
 }
