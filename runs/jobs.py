@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import PurePosixPath
 
 from runs import loglines, redact
@@ -9,9 +10,11 @@ from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
 from runs.readers.plain import plain, plain_json
 from runs.readers.progress import legal
-from runs.readers.records import Block, Said
+from runs.readers.records import Block, Figures, Said
 
 PROGRESS = "progress"
+#: Stages of a job's way that are kept: a job that samples every hundred steps enters thousands.
+STAGES_KEPT = 500
 
 
 def apply(run: Run, file: LogFile, blocks: list[Block]) -> dict[int, int]:
@@ -93,7 +96,10 @@ def _advance(job: Job, said: Said, *, again: bool) -> None:
     for name in ("step", "total_steps", "epoch", "eta_seconds"):
         if (value := getattr(said, name)) is not None:
             setattr(job, name, value)
-    job.stage = plain(redact.text(said.stage))[:100] if said.stage else job.stage
+    if said.figures is not None:
+        _show(job, said.figures)
+    if said.stage:
+        _enter(job, plain(redact.text(said.stage))[:100], said.at)
     job.message = plain(redact.text(said.message))[:2000] or job.message
     if said.error:
         job.error = plain(redact.text(said.error))
@@ -101,6 +107,24 @@ def _advance(job: Job, said: Said, *, again: bool) -> None:
         job.error_stack = plain(redact.text(said.error_stack or ""))
     if at is not None:
         job.last_event = max(job.last_event, at) if job.last_event else at
+
+
+def _show(job: Job, figures: Figures) -> None:
+    """Its newest figures; one that is no finite number is none."""
+    for name in ("loss", "lr", "speed"):
+        if (value := getattr(figures, name)) is not None:
+            setattr(job, name, value if math.isfinite(value) else None)
+    job.gpus = plain_json(redact.value(figures.gpus)) or job.gpus
+    job.bars = plain_json(redact.value(figures.bars)) or job.bars
+    job.correlation_id = plain(redact.text(figures.correlation_id))[:200] or job.correlation_id
+
+
+def _enter(job: Job, stage: str, at: float | None) -> None:
+    """The stage that it is in; its way there is kept, the beginning and the last ones."""
+    if not job.stages or job.stages[-1][0] != stage:
+        when = at if moment(at) is not None else (job.last_event.timestamp() if job.last_event else None)
+        job.stages = [*job.stages[:1], *job.stages[1:][-STAGES_KEPT:], [stage, when]]
+    job.stage = stage
 
 
 def _may_become(job: Job, said: Said) -> bool:
@@ -122,6 +146,7 @@ def _tell_run(run: Run, job: Job, said: Said) -> None:
     config = said.fields.get("config")
     if isinstance(config, dict):
         set_params(run, "job", config)
+        job.config = run.param_sources["job"]
     if said.status == job.status:
         reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
         run.said = {**run.said, "log": {

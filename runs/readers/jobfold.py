@@ -18,6 +18,7 @@ any return from an end, and where a tag's step falls below its last 64 in the pa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,20 +26,24 @@ import numpy as np
 from runs.readers import joblog, plain
 from runs.readers.joblog import Entry
 from runs.readers.progress import ENDED, STATUSES
-from runs.readers.records import Block, Part, Points, Said, TooMuch
+from runs.readers.records import Block, Figures, Part, Points, Said, TooMuch
 
 MAX_JOBS = 10_000
 MAX_TAGS = 10_000
 #: A log whose steps run backwards would be cut at each line: further on nothing is cut.
 MAX_PARTS = 1_000
 WINDOW = 64
+MAX_BARS = 50
+#: How far back the speed is measured from: at least so many steps, or so long.
+PACE_STEPS, PACE_SECONDS = 100, 60.0
 
 
 class Job(msgspec.Struct):
     """What is remembered of a job from block to block.
 
     ``top`` is the part's largest step, None before its first point; ``windows`` holds the
-    last 64 steps of each tag in the part, () where it has none yet.
+    last 64 steps of each tag in the part, () where it has none yet.  ``speed`` is what its log
+    says; ``pace`` are wall time and step of two points that lie back, to measure it.
     """
 
     part: int = 0
@@ -53,11 +58,48 @@ class Job(msgspec.Struct):
     error: str | None = None
     sample: str = ""
     checkpoint: str = ""
+    loss: float | None = None
+    lr: float | None = None
+    speed: float | None = None
+    gpus: list[dict[str, Any]] = []
+    bars: dict[str, dict[str, Any]] = {}
+    correlation: str = ""
+    pace: tuple[float, int, float, int] | None = None
     windows: dict[str, tuple[int, ...]] = {}
 
     def copy(self) -> Job:
-        """A copy to change; the windows are replaced, never changed."""
-        return msgspec.structs.replace(self, windows=dict(self.windows))
+        """A copy to change; the windows, cards and bars are replaced, never changed."""
+        return msgspec.structs.replace(self, windows=dict(self.windows), bars=dict(self.bars))
+
+    def figures(self, at: float | None) -> Figures:
+        """Its newest figures; the speed measured where its log says none."""
+        return Figures(self.loss, self.lr, self.speed or self.measured(at), self.gpus, dict(self.bars), self.correlation)
+
+    def measured(self, at: float | None) -> float | None:
+        """Steps a second over its last steps."""
+        if self.pace is None or self.step is None or at is None:
+            return None
+        seconds, steps = at - self.pace[0], self.step - self.pace[1]
+        return steps / seconds if seconds > 0 and steps > 0 else None
+
+    def remaining(self, at: float | None) -> float | None:
+        """Seconds until its end: as its log says, else by its speed."""
+        if self.eta_seconds is not None or self.status in ENDED:
+            return self.eta_seconds
+        speed = self.speed or self.measured(at)
+        if not speed or speed < 0 or self.total_steps is None or self.step is None:
+            return None
+        return max(0, self.total_steps - self.step) / speed
+
+    def walk(self, at: float | None) -> None:
+        """Move the points that its speed is measured from: they lie 20 to 200 steps or up to minutes back."""
+        if at is None or self.step is None:
+            return
+        pace = self.pace
+        if pace is None or self.step < pace[3] or at < pace[2]:
+            self.pace = (at, self.step, at, self.step)
+        elif self.step - pace[3] >= PACE_STEPS or at - pace[2] >= PACE_SECONDS:
+            self.pace = (pace[2], pace[3], at, self.step)
 
 
 @dataclass(slots=True)
@@ -114,10 +156,15 @@ class Fold:
         running = None
         if job.status in (None, "queued"):
             job.status = running = "running"
-        if found.level in joblog.ERRORS:
-            self._say(found, offset, found.event, running or "", running)
+        stage = joblog.stage(found) if "stage" in found.fields else None
+        said = found.level in joblog.ERRORS or (stage is not None and stage != job.stage)
+        if said and found.job in self.waiting:
+            self._say_waiting(found.job)
         self._progress(job, found, offset)
-        if found.level not in joblog.ERRORS:
+        if said:
+            event = found.event if found.level in joblog.ERRORS else f"stage.{stage}"
+            self._say(found, offset, event, running or "", running)
+        else:
             self._wait(found, offset, running)
 
     def _state(self, job: Job, found: Entry, offset: int) -> None:
@@ -127,13 +174,15 @@ class Fold:
         if job.status in ENDED and status not in ENDED:
             self._attempt(found.job, job, offset)
         news = self._news(job, found, word, status)
-        if news:
-            self._say(found, offset, news, word, status)
+        if news and found.job in self.waiting:
+            self._say_waiting(found.job)
         job.status = status or job.status
         self._progress(job, found, offset)
         if job.status in ENDED:
             job.eta_seconds = None
-        if not news:
+        if news:
+            self._say(found, offset, news, word, status)
+        else:
             self._wait(found, offset, None)
 
     def _event(self, job: Job, found: Entry, offset: int) -> None:
@@ -146,6 +195,9 @@ class Fold:
         job.began = job.began or found.event in joblog.STARTS
         total, stage = joblog.total_steps(found), joblog.stage(found)
         news = total not in (None, job.total_steps) or stage not in (None, job.stage)
+        shown = "gpu" in found.fields or "gpu" in found.record or "progress_bar" in found.fields
+        if shown:
+            self._cards(job, found)
         if news or joblog.says_something(found):
             self._say(found, offset, found.event or "log", word, status)
         job.status = status or job.status
@@ -154,6 +206,8 @@ class Fold:
         if status in ENDED:
             job.eta_seconds = None
         self._add(job, found, joblog.gpus(found), offset)
+        if shown and job.status not in (None, "queued", *ENDED) and not (news or joblog.says_something(found)):
+            self._wait(found, offset, None)
 
     @staticmethod
     def _news(job: Job, found: Entry, word: str, status: str | None) -> str:
@@ -192,10 +246,30 @@ class Fold:
             job.epoch = plain.number(fields["epoch"])
         if "stage" in fields:
             job.stage = joblog.stage(found) or job.stage
+        if (loss := joblog.figure(fields, joblog.LOSS)) is not None:
+            job.loss = loss
+        if (lr := joblog.figure(fields, joblog.RATE)) is not None:
+            job.lr = lr
+        if (speed := joblog.figure(fields, joblog.SPEED)) is not None:
+            job.speed = speed
+        job.walk(found.at)
         points = joblog.scalars(found)
         if "gpu" in fields or "gpu" in found.record:
             points += joblog.gpus(found)
+            self._cards(job, found)
+        elif "progress_bar" in fields or "gpu_utilization" in fields:
+            self._cards(job, found)
+        if "correlation_id" in found.record:
+            job.correlation = joblog.correlation(found)
         self._add(job, found, points, offset)
+
+    @staticmethod
+    def _cards(job: Job, found: Entry) -> None:
+        """The newest figures of GPUs, and a progress bar."""
+        job.gpus = joblog.gpu_cards(found, job.gpus)
+        bar = joblog.bar(found)
+        if bar is not None and (bar[0] in job.bars or len(job.bars) < MAX_BARS):
+            job.bars = {**job.bars, bar[0]: bar[1]}
 
     def _wait(self, found: Entry, offset: int, status: str | None) -> None:
         waiting = self.waiting.get(found.job)
@@ -208,19 +282,21 @@ class Fold:
         job = self.jobs[name]
         self.block.said.append(Said(
             offset, found.at, "progress", found.level, found.message, name, status,
-            status or "", job.stage, job.step, job.total_steps, job.epoch, job.eta_seconds,
+            status or "", job.stage, job.step, job.total_steps, job.epoch, job.remaining(found.at),
+            figures=job.figures(found.at),
         ))
 
     def _say(self, found: Entry, offset: int, event: str, word: str, status: str | None) -> None:
         """What one line says; before it, how the job stood until then."""
         if found.job in self.waiting:
             self._say_waiting(found.job)
-        fields = found.fields
+        fields, job = found.fields, self.jobs[found.job]
+        job.correlation = joblog.correlation(found) or job.correlation
         self.block.said.append(Said(
             offset, found.at, event[: joblog.MAX_EVENT], found.level, found.message,
             found.job, status, word, joblog.stage(found), joblog.step(fields),
             joblog.total_steps(found), plain.number(fields.get("epoch")), joblog.eta(fields),
-            **joblog.error(found), fields=plain.tree(fields),
+            **joblog.error(found), fields=plain.tree(fields), figures=job.figures(found.at),
         ))
 
     # Points and parts
@@ -272,6 +348,8 @@ class Fold:
             self._say_waiting(name)
         self._part(name, job, Part(0, "session", offset))
         job.began = False
+        job.loss = job.lr = job.speed = job.pace = None
+        job.gpus, job.bars = [], {}
         job.step = job.top = job.epoch = job.eta_seconds = job.error = None
 
     def _part(self, name: str, job: Job, part: Part) -> None:

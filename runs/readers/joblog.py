@@ -10,6 +10,7 @@ Four shapes of a line are known, told apart line by line:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,9 @@ _TAGS = {
     "gpu_memory_total": "gpu/0/memory_total", "gpu_temperature": "gpu/0/temperature",
     "gpu_power": "gpu/0/power_watts", "gpu_power_watts": "gpu/0/power_watts",
 }  # fmt: skip
+LOSS = ("loss", "train_loss", "train/loss")
+RATE = ("lr", "learning_rate", "train/learning_rate")
+SPEED = ("iteration_speed", "steps_per_second", "it_per_second", "speed")
 #: GPUs of one record: what a host has at most, several times over.
 _MAX_GPUS = 64
 
@@ -183,6 +187,49 @@ def scalars(found: Entry) -> list[tuple[str, int | float]]:
         for key, value in found.fields.items()
         if (type(value) is float or type(value) is int) and key not in _NO_SCALARS
     ]
+
+
+def figure(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
+    """The first of these figures that a record holds: infinite where it is no finite number, None without one."""
+    for name in names:
+        value = fields.get(name)
+        if type(value) is float or type(value) is int:
+            number = plain.number(value)
+            return math.inf if number is None else number
+    return None
+
+
+def gpu_cards(found: Entry, held: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every GPU with its newest figures, from ``gpu`` or the older single words; ``held`` as before."""
+    named = [(tag, value) for tag, value in gpus(found)] or [
+        (tag, found.fields[key]) for key, tag in _TAGS.items() if key in found.fields]
+    cards = {card["index"]: dict(card) for card in held}
+    for tag, value in named:
+        _, index, name = tag.split("/", 2)
+        number = plain.number(value)
+        if number is not None:
+            card = cards.setdefault(int(index), {"index": int(index)})
+            card["power_watts" if name == "power" else name] = number
+    return [cards[index] for index in sorted(cards)][:_MAX_GPUS]
+
+
+def bar(found: Entry) -> tuple[str, dict[str, Any]] | None:
+    """The progress bar of a record, by its id."""
+    said = found.fields.get("progress_bar")
+    if not isinstance(said, dict):
+        return None
+    shown: dict[str, Any] = {name: plain.text(said.get(name), 200) for name in ("type", "label")}
+    shown |= {name: plain.number(said.get(name)) for name in ("value", "total", "current")}
+    if shown["value"] is None and shown["total"] and shown["current"] is not None:
+        shown["value"] = 100 * shown["current"] / shown["total"]
+    if shown["value"] is not None:
+        shown["value"] = min(100.0, max(0.0, shown["value"]))
+    return plain.text(said.get("id"), 100) or shown["type"] or "progress", shown
+
+
+def correlation(found: Entry) -> str:
+    """The correlation id of a record, "" without one."""
+    return plain.text(found.record.get("correlation_id") or found.fields.get("correlation_id"), MAX_JOB)
 
 
 def gpus(found: Entry) -> list[tuple[str, int | float]]:

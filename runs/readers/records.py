@@ -118,6 +118,22 @@ class HParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """The newest figures of a job; None where nothing was said, infinite where it is no finite number.
+
+    ``speed`` is in steps a second: as its log says, else as measured from its steps.  ``gpus`` are
+    objects of figures, each with its ``index``; ``bars`` progress bars by their id.
+    """
+
+    loss: float | None = None
+    lr: float | None = None
+    speed: float | None = None
+    gpus: list[dict[str, Any]] = field(default_factory=list)
+    bars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What a log line says about its job, beside scalars: the state after that line.
 
@@ -143,6 +159,7 @@ class Said:
     error_type: str | None = None
     error_stack: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    figures: Figures | None = None
 
 
 @dataclass(slots=True)
