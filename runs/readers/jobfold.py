@@ -283,7 +283,7 @@ class Fold:
         self.block.said.append(Said(
             offset, found.at, "progress", found.level, found.message, name, status,
             status or "", job.stage, job.step, job.total_steps, job.epoch, job.remaining(found.at),
-            figures=job.figures(found.at),
+            figures=job.figures(found.at), part=job.part,
         ))
 
     def _say(self, found: Entry, offset: int, event: str, word: str, status: str | None) -> None:
@@ -296,7 +296,7 @@ class Fold:
             offset, found.at, event[: joblog.MAX_EVENT], found.level, found.message,
             found.job, status, word, joblog.stage(found), joblog.step(fields),
             joblog.total_steps(found), plain.number(fields.get("epoch")), joblog.eta(fields),
-            **joblog.error(found), fields=plain.tree(fields), figures=job.figures(found.at),
+            **joblog.error(found), fields=plain.tree(fields), figures=job.figures(found.at), part=job.part,
         ))
 
     # Points and parts

@@ -160,6 +160,7 @@ class Said:
     error_stack: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     figures: Figures | None = None
+    part: int = 0
 
 
 @dataclass(slots=True)
