@@ -122,7 +122,7 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[in
         run, file = runs[piece.file.run_id], piece.file
         if piece.begins:
             _begin(file, piece.generation)
-        jobs_at |= jobs.apply(run, file, piece.blocks)
+        jobs_at |= jobs.apply(run, file, piece.blocks, piece.named)
         apply_facts(run, file, piece.blocks, piece.seen.mtime)
         switching = piece.at_end and piece.generation != file.generation
         _advance(piece)

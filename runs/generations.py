@@ -23,7 +23,7 @@ _ROWS = (
 _BESIDE: list[tuple[type[models.Model], tuple[str, ...]]] = [
     (Segment, ("part", "reason", "offset", "first_step", "last_step", "first_wall", "last_wall")),
     (TextSummary, ("offset", "tag", "step", "wall", "text")),
-    (Sample, ("offset", "length", "kind", "tag", "step", "wall")),
+    (Sample, ("offset", "length", "kind", "tag", "step", "wall", "said")),
     (Event, ("offset", "kind", "level", "message", "at", "fields")),
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import PurePosixPath
 
-from runs import loglines, redact
+from runs import artifacts, loglines, redact
+from runs.artifacts import Named
 from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
 from runs.readers.plain import plain, plain_json
@@ -17,28 +18,29 @@ PROGRESS = "progress"
 STAGES_KEPT = 500
 
 
-def apply(run: Run, file: LogFile, blocks: list[Block]) -> dict[int, int]:
+def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> dict[int, int]:
     """Bring the jobs of a log, and its run, to these blocks; the versions that the jobs have now.
 
     The caller holds the run's lock.
     """
     said = [one for block in blocks for one in block.said]
-    names = {_external(file, name) for block in blocks for name in block.lines} | {
-        _external(file, one.job) for one in said}
-    if not names:
+    spoken = {name for block in blocks for name in block.lines} | {one.job for one in said}
+    if not spoken:
         return {}
-    jobs = _jobs(run, names)
+    external = {name: _external(file, name) for name in spoken}
+    jobs = _jobs(run, set(external.values()))
     events: list[Event] = []
     for one in said:
-        job = jobs[_external(file, one.job)]
+        job = jobs[external[one.job]]
         _advance(job, one, again=file.reading > 0)
         _tell_run(run, job, one)
         if one.event != PROGRESS:
             events.append(_event(run, job, file, one))
     Event.objects.bulk_create(events, ignore_conflicts=True)
-    _keep(file, blocks, jobs)
+    _keep(file, blocks, jobs, external)
     for job in jobs.values():
         job.save()
+    artifacts.store(file, file.reading, named, jobs, external)
     return {job.pk: job.version for job in jobs.values()}
 
 
@@ -59,12 +61,12 @@ def _jobs(run: Run, names: set[str]) -> dict[str, Job]:
     return jobs
 
 
-def _keep(file: LogFile, blocks: list[Block], jobs: dict[str, Job]) -> None:
+def _keep(file: LogFile, blocks: list[Block], jobs: dict[str, Job], external: dict[str, str]) -> None:
     """Store the lines of a log; only those of the shown generation count."""
     found = []
     for block in blocks:
         for name, lines in block.lines.items():
-            job = jobs[_external(file, name)]
+            job = jobs[external[name]]
             found.append(((job.pk, file.pk, file.reading), lines))
             if file.reading == file.generation:
                 job.line_count += len(lines.raws)

@@ -14,7 +14,8 @@ from typing import Any
 
 from django.conf import settings
 
-from runs import identity, loglines
+from runs import artifacts, identity, loglines
+from runs.artifacts import Named
 from runs.models import LogFile
 from runs.points import SeriesWriter
 from runs.readers import confined, jsonl, tfevents
@@ -43,6 +44,7 @@ class Piece:
     head_hash: bytes
     tail_hash: bytes
     at_end: bool
+    named: list[Named] = field(default_factory=list)
     points: list[Points] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +157,8 @@ def _read_open(
                 loglines.clean(lines)
             blocks.append(block)
             report(block.bytes_read)
-        yield Piece(file, seen, generation, begins, blocks, writer, *identity.hashes(fd, state.offset), at_end)
+        named = artifacts.look(file, [said for block in blocks for said in block.said])
+        yield Piece(file, seen, generation, begins, blocks, writer, *identity.hashes(fd, state.offset), at_end, named)
         begins = False
     if reader is tfevents:
         _learn(plugins, state)

@@ -1,7 +1,8 @@
-"""An image or sound out of an event file: checked that it is still what was read, then its bytes."""
+"""An image or sound out of an event file, checked that it is still what was read, or a file that a log names: its bytes."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from runs import identity
@@ -46,8 +47,8 @@ def read(sample: Sample, number: int = 0) -> Media | Gone:
     if why := unreadable(sample):
         return Gone(why)
     try:
-        with opened(sample.log_file.source.root, bytes(sample.log_file.path)) as fd:
-            return _read(fd, sample, number)
+        with opened(sample.log_file.source.root, bytes(sample.path or sample.log_file.path)) as fd:
+            return _whole(fd) if sample.path else _read(fd, sample, number)
     except FileNotFoundError:
         return Gone("its file is gone from disk")
     except media.NotThere as error:
@@ -59,11 +60,22 @@ def read(sample: Sample, number: int = 0) -> Media | Gone:
 def unreadable(sample: Sample) -> str:
     """Why it cannot be there, by what is known without looking; "" where it may be."""
     file = sample.log_file
+    if sample.said or sample.path:
+        return "" if sample.path else "it lies outside of the folder that is read"
     if sample.generation != file.reading:
         return "its file has been replaced"
     if file.missing:
         return "its file is gone from disk"
     return f"it is larger than {LARGEST >> 20} MiB" if sample.length > LARGEST else ""
+
+
+def _whole(fd: int) -> Media | Gone:
+    """An image that is a file of its own."""
+    size = os.fstat(fd).st_size
+    if size > LARGEST:
+        return Gone(f"it is larger than {LARGEST >> 20} MiB")
+    data = os.pread(fd, size, 0)
+    return Media(data, media.media_type(data), 1, pixels.of(data))
 
 
 def _read(fd: int, sample: Sample, number: int) -> Media | Gone:

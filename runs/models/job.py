@@ -41,7 +41,7 @@ class Job(models.Model):
     eta_seconds = models.FloatField(null=True)
     loss = models.FloatField(null=True)
     lr = models.FloatField("learning rate", null=True)
-    speed = models.FloatField(null=True, help_text="Steps a second, as its log says, else measured.")
+    speed = models.FloatField(null=True, help_text="Steps a second, as its log says.")
     gpus = models.JSONField(default=list, help_text="Every GPU as last said: index, utilization, memory_used, ...")
     bars = models.JSONField(default=dict, help_text="Progress bars by their id: type, label, value (0 to 100), total, current.")
     stages = models.JSONField(default=list, help_text="[stage, Unix seconds] of each stage that it entered, oldest first.")

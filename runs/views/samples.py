@@ -79,8 +79,8 @@ def run_sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
     number = request.GET.get("n", "0")
     if not (number.isascii() and number.isdigit() and len(number) < 6):
         raise BadRequest("n is the number of an image in its record, from 0.")
-    tag = _etag(found, number)
-    if request.headers.get("If-None-Match") == tag:
+    tag = "" if found.path else _etag(found, number)  # a file of its own may be written anew
+    if tag and request.headers.get("If-None-Match") == tag:
         return _guarded(HttpResponse(status=304), tag)
     try:
         said = disk.ask(lambda: read(found, int(number)))

@@ -79,6 +79,7 @@ def test_the_configuration_is_kept_without_its_secrets(tmp_path):
 
 def test_a_resumed_job_is_the_same_and_forgets_the_figures_of_its_last_attempt(tmp_path):
     start = ("training.start",)
-    job_of(tmp_path, line(0, *start, total_steps=9), line(1, "training.step", step=5, loss=1), line(2, "training.failed", error="x"))
+    steps = line(1, "training.step", step=5, loss=1)
+    job_of(tmp_path, line(0, *start, total_steps=9), steps, line(2, "training.failed", error="x"))
     job = job_of(tmp_path, line(60, *start, total_steps=9), line(61, "training.step", step=1, loss=3))
     assert (job.status, job.step, job.loss, job.error, job.run.segments.count()) == ("running", 1, 3, "", 2)
