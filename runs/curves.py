@@ -57,7 +57,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """One series as an answer shows it; ``origin`` is when its run began."""
+    """One series as an answer shows it; ``origin`` is when its run began, ``place`` what newer points join (newer.Place)."""
 
     series: Series
     origin: float | None
@@ -65,6 +65,7 @@ class Curves:
     restarts: list[Restart]
     coarse: bool
     curves: list[Curve]
+    place: tuple[int, ...] | None = None
 
 
 def curves(

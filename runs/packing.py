@@ -34,18 +34,31 @@ def as_json(head: dict[str, Any], found: Iterable[Curves]) -> bytes:
 
 def as_binary(head: dict[str, Any], found: Iterable[Curves]) -> bytes:
     """Head, JSON header padded with blanks, columns."""
-    columns: list[Array] = []
-    at = 0
+    body = Body()
+    series = [_series(one, body.column) for one in found]
+    return binary({**head, "series": series}, body.columns)
 
-    def column(values: Array) -> list[int]:
-        nonlocal at
-        columns.append(values.astype("<f8", copy=False))
-        at += 8 * len(values)
-        return [at - 8 * len(values), len(values)]
 
-    text = msgspec.json.encode({**head, "series": [_series(one, column) for one in found]})
+def binary(head: dict[str, Any], body: Iterable[bytes]) -> bytes:
+    """A binary message of a header and the body that its columns lie in."""
+    text = msgspec.json.encode(head)
     text += b" " * (-len(text) % 8)
-    return b"".join([HEAD.pack(MAGIC, len(text)), text, *(values.tobytes() for values in columns)])
+    return b"".join([HEAD.pack(MAGIC, len(text)), text, *body])
+
+
+class Body:
+    """The body of a binary message, column by column."""
+
+    def __init__(self) -> None:
+        self.columns: list[bytes] = []
+        self.size = 0
+
+    def column(self, values: Array) -> list[int]:
+        """Add a column; where it lies, as the header says it."""
+        data = values.astype("<f8", copy=False).tobytes()
+        self.columns.append(data)
+        self.size += len(data)
+        return [self.size - len(data), len(values)]
 
 
 def _series(one: Curves, column: Column) -> dict[str, Any]:
@@ -56,6 +69,7 @@ def _series(one: Curves, column: Column) -> dict[str, Any]:
         "origin": one.origin,
         "coarse": one.coarse,
         "writers": one.writers,
+        "place": one.place,
         "restarts": [
             {"writer": restart.writer, "step": restart.step, "wall": restart.wall, "reason": restart.why}
             for restart in one.restarts

@@ -36,10 +36,11 @@ class Charted(Struct):
 
 
 class Tailed(Struct):
-    """A log whose lines from ``line`` on the page wants."""
+    """A log of which the page has ``line`` lines and wants the next; one file of it, or all."""
 
     job: Id
     line: Count = 0
+    stream: Id | None = None
 
 
 class Asked(Struct):

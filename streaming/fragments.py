@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from django.http import QueryDict
 
+from runs import jobstate
 from runs.charts import MAIN_TAGS
 from runs.figures import dress_rows
-from runs.models import Run, Source
+from runs.models import Job, Run, Source
 from runs.query.columns import DEFAULT, PLAIN, Column, column_of
 from runs.query.conditions import tag_ids
 from runs.query.grammar import Metric, Unclear
@@ -77,9 +78,15 @@ def run_rows(ids: Sequence[int], spec: str) -> Rendered:
     return {run.pk: lines([run], columns, pick) for run in found}
 
 
+def job_progress(ids: Sequence[int], spec: str) -> Rendered:
+    """The TrainingProgressEvent of each job: what its stream for scripts tells as ``progress``."""
+    return {job.pk: jobstate.event(job) for job in Job.objects.filter(pk__in=ids).order_by()}
+
+
 KINDS: dict[str, Kind] = {
     "run-row": Kind("run", run_rows, check_columns),
     "run-head": Kind("run", runpage.run_heads),
     "run-latest": Kind("run", runpage.latest_rows, runpage.check_list),
     "run-figures": Kind("run", runpage.run_figures, runpage.check_tags),
+    "job-progress": Kind("job", job_progress),
 }

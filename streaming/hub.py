@@ -9,28 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import msgspec
 from channels.layers import get_channel_layer
 
 from streaming import access, publish
 from streaming.access import Known, Person, Subject
 from streaming.database import ask
-from streaming.fragments import KINDS
-from streaming.reader import FLOODED, FORBIDDEN, SIGNED_OUT, TRY_LATER, Fragment
+from streaming.reader import FLOODED, FORBIDDEN, SIGNED_OUT, TRY_LATER
+from streaming.rendering import Fragment, Key, render
 
 if TYPE_CHECKING:
     from streaming.asked import Asked
-    from streaming.reader import Key, Reader
+    from streaming.reader import Reader
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Seconds between two looks for newer versions, and for who may still see what.
 POLL, RECHECK = 2.0, 5.0
 #: Seconds between two fragments of one run, and of one that a job moves.
 PACE, JOB_PACE = 0.1, 0.5
+#: Answers (points, log lines) that are kept for the other readers of the same.
+SHARED = 64
 #: Sockets of one process, and of one user.
 MOST, MOST_OF_ONE = 4000, 200
 
@@ -50,6 +54,7 @@ class Hub:
         self.dirty: dict[Subject, float] = {}
         self.not_before: dict[Subject, float] = {}
         self.woken, self.rechecking, self.listening = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.shared: dict[Hashable, asyncio.Task[Any]] = {}
         self.newest_run: int | None = None
         #: Sources of which came a notice, and that none of the readers was known to see.
         self.unplaced: set[int] = set()
@@ -281,7 +286,7 @@ class Hub:
             for kind, pk, spec in keys[subject]:
                 wanted.setdefault((kind, spec), set()).add(pk)
         held = {key: one.version for subject in subjects for key, one in self.rendered.get(subject, {}).items()}
-        found, fresh = await ask(render, wanted, held)
+        found, fresh = await ask(render, subjects, wanted, held)
         for subject in subjects:
             if subject not in self.watching:
                 continue
@@ -306,29 +311,20 @@ class Hub:
                 reader.offer(key, current[key])
             elif key in rendered:  # still a row, but nothing to show any more
                 reader.lose_one(key)
+        reader.follow_up(subject)
 
-def render(
-    wanted: Mapping[tuple[str, str], set[int]], held: Mapping[Key, int]
-) -> tuple[dict[Subject, Known], dict[Key, Fragment]]:
-    """The fragments of these kinds and specs that are newer than those held.
+    def version_of(self, subject: Subject) -> int:
+        """The newest version that is known of a run or job."""
+        return self.known[subject].version if subject in self.known else -1
 
-    Each carries the version that its subject had before it was rendered: it shows that one or a newer one.
-    """
-    ids: dict[str, set[int]] = {"run": set(), "job": set()}
-    for (kind, _), some in wanted.items():
-        ids[KINDS[kind].subject] |= some
-    found = access.versions(ids["run"], ids["job"])
-    made: dict[Key, Fragment] = {}
-    for (kind, spec), some in wanted.items():
-        subject = KINDS[kind].subject
-        newer = [pk for pk in some if (subject, pk) in found and found[subject, pk].version > held.get((kind, pk, spec), -1)]
-        for pk, content in (KINDS[kind].render(newer, spec) if newer else {}).items():
-            version = found[subject, pk].version
-            shown = {"html": content + ""} if isinstance(content, str) else {"data": content}
-            said = {"kind": kind, "id": pk, "version": version, **({"spec": spec} if spec else {}), **shown}
-            made[kind, pk, spec] = Fragment(version, msgspec.json.encode(said))
-    return found, made
-
+    async def share(self, key: Hashable, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer to a question that many readers ask at the same time, asked once."""
+        task = self.shared.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self.shared[key] = self.loop.create_task(ask(question, *args, **kwargs))
+            while len(self.shared) > SHARED:
+                self.shared.pop(next(iter(self.shared)))
+        return await asyncio.shield(task)
 
 _hub: Hub | None = None
 

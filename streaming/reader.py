@@ -12,14 +12,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
+from runs.newer import Place
+from runs.packing import binary
+from streaming import tails
 from streaming.access import Account, Subject
 from streaming.asked import Asked, subject
+from streaming.rendering import Fragment, Key
+from streaming.tails import Packed, Tail
 
 if TYPE_CHECKING:
     from streaming.hub import Hub
@@ -29,17 +33,6 @@ log = logging.getLogger(__name__)
 SIGNED_OUT, FORBIDDEN, TOO_SLOW, FLOODED, TRY_LATER, BROKEN = 4401, 4403, 4408, 4429, 1013, 1011
 #: Frames and bytes under way, seconds between two frames, of silence, and until a keepalive.
 WINDOW, BYTES, GAP, PATIENCE, KEEPALIVE = 8, 4_000_000, 0.1, 30.0, 20.0
-
-#: A fragment as a page asks for it: kind, id, spec.
-Key = tuple[str, int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """What a page shows of a run or job at a version, as JSON."""
-
-    version: int
-    encoded: bytes
 
 
 class Reader:
@@ -54,6 +47,11 @@ class Reader:
         self.shown: dict[Key, int] = {}
         self.lists = False
         self.waiting: dict[Key, Fragment] = {}
+        #: Charts and logs that it follows, up to where, and those that may have grown.
+        self.charts: dict[int, dict[str, Place]] = {}
+        self.tails: dict[Tail, int] = {}
+        self.grown: set[Subject] = set()
+        self.again: list[tuple[int, str]] = []
         self.gone: dict[tuple[str, int], None] = {}
         self.moved = False
         self.why = ""
@@ -98,7 +96,20 @@ class Reader:
             self.shown.pop(key, None)
             self.waiting.pop(key, None)
             self.gone[key[0], key[1]] = None
+        kind, pk = what
+        if kind == "run" and self.charts.pop(pk, None) is not None:
+            self.gone["series", pk] = None
+        for tail in [tail for tail in self.tails if what == ("job", tail[0])]:
+            del self.tails[tail]
+            self.gone["tail", pk] = None
         self.woken.set()
+
+    def follow_up(self, subject: Subject) -> None:
+        """Say that a run or job has changed, so that its charts or logs may have grown."""
+        kind, pk = subject
+        if pk in self.charts if kind == "run" else any(job == pk for job, _ in self.tails):
+            self.grown.add(subject)
+            self.woken.set()
 
     def stir(self) -> None:
         """Say that runs came, went or moved in a source that the user sees."""
@@ -136,7 +147,7 @@ class Reader:
             if self.under_way:
                 self.leave(TOO_SLOW)
             else:
-                await self._say({"keepalive": time.time()})
+                await self._say({"type": "websocket.send", "text": f'{{"keepalive":{time.time():.3f}}}'})
             return
         self.woken.clear()
         if self.code:
@@ -155,16 +166,31 @@ class Reader:
         return KEEPALIVE
 
     def _has_something(self) -> bool:
-        return bool(self.waiting or self.gone or self.moved or self.why)
+        return bool(self.waiting or self.gone or self.moved or self.why or self.grown or self.again)
 
     def _has_room(self) -> bool:
         return len(self.under_way) < WINDOW and sum(size for *_, size in self.under_way) < BYTES
 
     async def _flush(self) -> None:
-        """One frame with all that waits."""
+        """All that waits, in one frame; points in another one, of bytes."""
         if self.code:
             return
-        frame: dict[str, Any] = {"now": time.time()}
+        grown, self.grown = self.grown, set()
+        tails = [part for kind, pk in grown if kind == "job" for part in await self._lines(pk)]
+        points = [part for kind, pk in grown if kind == "run" and (part := await self._points(pk))]
+        frame = self._waiting() | ({"tail": tails} if tails else {})
+        if frame:
+            self.seq += 1
+            text = msgspec.json.encode({"seq": self.seq, "now": time.time(), **frame}).decode()
+            await self._pass({"type": "websocket.send", "text": text}, len(text))
+        for series, body in points:
+            self.seq += 1
+            data = binary({"seq": self.seq, "now": time.time(), "series": series}, body)
+            await self._pass({"type": "websocket.send", "bytes": data}, len(data))
+
+    def _waiting(self) -> dict[str, Any]:
+        """What was offered, taken."""
+        frame: dict[str, Any] = {}
         if self.waiting:
             frame["fragments"] = [Raw(one.encoded) for one in self.waiting.values()]
             self.waiting = {}
@@ -175,24 +201,68 @@ class Reader:
             frame["sources"], self.moved = True, False
         if self.why:
             frame["refused"], self.why = self.why, ""
-        self.seq += 1
-        await self._say({"seq": self.seq, **frame}, counts=True)
+        if self.again:
+            frame["series"] = [{"run": run, "tag": tag, "refetch": True} for run, tag in self.again]
+            self.again = []
+        return frame
 
-    async def _say(self, frame: dict[str, Any], *, counts: bool = False) -> None:
-        text = msgspec.json.encode(frame)
+    async def _points(self, run: int) -> Packed | None:
+        """What the charts of a run have grown by; those that must be looked at anew are put down for it."""
+        charts = self.charts.get(run, {})
+        asked = tuple(charts.items())
+        key = (run, self.hub.version_of(("run", run)), asked)
+        found, packed = await self.hub.share(key, tails.points, run, asked)
+        if charts is not self.charts.get(run):  # the page has turned to something else meanwhile
+            return None
+        for tag, place in found.items():
+            if place is None:
+                del charts[tag]  # until the page says where it stands then
+                self.again.append((run, tag))
+            else:
+                charts[tag] = place
+        return packed
+
+    async def _lines(self, job: int) -> list[dict[str, Any]]:
+        """What the logs of a job have grown by."""
+        told = []
+        for tail, line in [(tail, line) for tail, line in self.tails.items() if tail[0] == job]:
+            key = (tail, self.hub.version_of(("job", job)), line)
+            part, end = await self.hub.share(key, tails.lines, *tail, line)
+            if self.tails.get(tail) == line and part:
+                self.tails[tail] = end
+                told.append(part)
+                if len(part["lines"]) == tails.MOST_LINES:
+                    self.grown.add(("job", job))
+                    self.woken.set()
+        return told
+
+    async def _pass(self, message: dict[str, Any], size: int) -> None:
+        """Send a frame that is to be acknowledged."""
         self.sent_at = time.monotonic()
-        if counts:
-            self.under_way.append((self.seq, self.sent_at, len(text)))
+        self.under_way.append((self.seq, self.sent_at, size))
+        await self._say(message)
+
+    async def _say(self, message: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._send({"type": "websocket.send", "text": text.decode()})
+                await self._send(message)
         except TimeoutError:
             self.leave(TOO_SLOW)
 
     def watch(self, said: Asked) -> None:
         """Show something else from now on."""
-        self.keys, self.shown = {}, {}
+        self.keys, self.shown, self.charts, self.tails, self.again = {}, {}, {}, {}, []
         self.lists = said.lists is True
+        for chart in said.series or []:
+            self.keys.setdefault(("run", chart.run), [])
+            if chart.since is None:
+                self.again.append((chart.run, chart.tag))
+            else:
+                self.charts.setdefault(chart.run, {})[chart.tag] = chart.since
+        for tail in said.tail or []:
+            self.keys.setdefault(("job", tail.job), [])
+            self.tails[tail.job, tail.stream] = tail.line
+        self.grown = {("run", run) for run in self.charts} | {("job", job) for job, _ in self.tails}
         for one in said.watch or []:
             key = (one.kind, one.id, one.spec)
             if key not in self.shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +15,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 
+from runs import newer
 from runs.api.base import ApiView, unless_known
 from runs.api.problems import TooMuch
 from runs.charts import spans_of
@@ -21,13 +23,14 @@ from runs.curves import Curves, View, curves
 from runs.memory import give_back
 from runs.models import Run, Series
 from runs.packing import BINARY_TYPE, JSON_TYPE, as_binary, as_json, finite, rows_of
+from runs.snapshot import snapshot
 
 MAX_RUNS, MAX_TAGS = 20, 50
 POINTS = range(10, 10_001)
 #: Rows that one answer holds at most, by its format.
 MAX_ROWS = {"json": 200_000, "binary": 1_000_000}
 #: Raised with each change of what is answered to the same question.
-EDITION = 1
+EDITION = 2
 AXES = ("step", "wall", "relative")
 
 
@@ -117,7 +120,8 @@ class SeriesView(ApiView):
         answer.headers["ETag"] = _etag(runs, request)
         if (known := unless_known(request._request, answer)) is not answer:
             return known
-        answer.content = _body(runs, form.cleaned_data["tag"], form.view, kind)
+        with snapshot():  # the place of a series is where its points, as they are told, end
+            answer.content = _body(runs, form.cleaned_data["tag"], form.view, kind)
         return answer
 
 
@@ -143,7 +147,9 @@ def _body(runs: list[Run], tags: list[str], view: View, kind: str) -> bytes:
             "runs": [{"id": run.pk, "name": run.name, "version": run.version} for run in runs]}
     # what is asked for in full is never coarse: it is refused beyond what an answer holds
     budget = {} if view.points else {"budget": MAX_ROWS[kind]}
-    made = _bounded(curves(series, spans_of(places[0]), view, **budget), view, MAX_ROWS[kind])
+    ends = newer.places(series)
+    drawn = (replace(one, place=ends.get(one.series.pk)) for one in curves(series, spans_of(places[0]), view, **budget))
+    made = _bounded(drawn, view, MAX_ROWS[kind])
     answer = (as_json if kind == "json" else as_binary)(head, made)
     give_back(series)
     return answer

@@ -1,0 +1,138 @@
+"""The hub in one process: what a page shows is rendered once, sent in time, and ends when it may not be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from runs.models import Run, Trainer
+from streaming import hub, rendering
+from streaming.database import ask
+from tests.runs.factories import make_run, make_source
+from tests.streaming.pages import near
+from tests.streaming.sites import change
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def changed(run: Run, **fields: Any) -> int:
+    return await ask(change, run, **fields)
+
+
+@pytest.fixture
+def run(lora: Trainer) -> Run:
+    return make_run(make_source(lora), name="qwen", step=1)
+
+
+def row(run: Run, version: int = 0, spec: str = "column=step") -> dict[str, Any]:
+    return {"kind": "run-row", "id": run.pk, "version": version, "spec": spec}
+
+
+async def test_a_page_gets_what_changed_at_once_and_the_hub_ends_with_the_last_page(alice: User, run: Run):
+    page = await near(alice)
+    await page.say(watch=[row(run, -1)])
+    await page.frame()
+    begun = time.monotonic()
+    version = await changed(run, step=4711)
+    frame = await page.frame()
+    assert time.monotonic() - begun < 1.5  # the look every 2 s would find it later
+    (fragment,) = frame["fragments"]
+    assert fragment["version"] == version and fragment["html"].startswith(f'<tr id="run-{run.pk}" data-version="{version}"')
+    assert "4,711" in fragment["html"] and frame["seq"] == 2
+    await page.leave()
+    assert hub._hub is None
+
+
+async def test_a_page_that_missed_changes_gets_the_state_when_it_says_what_it_has(alice: User, run: Run):
+    version = await changed(run, step=12)
+    page = await near(alice)
+    await page.say(watch=[row(run, version)])
+    assert await page.quiet(0.5)
+    await page.say(watch=[row(run, version - 1)])
+    (fragment,) = (await page.frame())["fragments"]
+    assert fragment["version"] == version
+    await page.leave()
+
+
+async def test_many_changes_are_ten_frames_a_second_and_the_last_state(alice: User, run: Run):
+    page = await near(alice)
+    await page.say(watch=[row(run)])
+    await asyncio.sleep(0.3)
+    begun, seen, at = time.monotonic(), [], []
+    last = 0
+    for step in range(100):
+        last = await changed(run, step=step)
+        await asyncio.sleep(0.01)
+    while not seen or seen[-1] < last:
+        frame = await page.frame()
+        at.append(time.monotonic())
+        seen.append(frame["fragments"][0]["version"])
+    assert seen == sorted(set(seen)) and seen[-1] == last
+    assert len(seen) <= (at[-1] - begun) * 10 + 2
+    await page.leave()
+
+
+async def test_a_fragment_is_rendered_once_for_all_pages(alice: User, bob: User, run: Run, monkeypatch: pytest.MonkeyPatch):
+    rendered = []
+    kind = rendering.KINDS["run-row"]
+
+    def counted(ids: Any, spec: str) -> Any:
+        rendered.extend(ids)
+        return kind.render(ids, spec)
+
+    monkeypatch.setitem(rendering.KINDS, "run-row", type(kind)(kind.subject, counted, kind.check))
+    pages = [await near(user) for user in (alice, bob, alice)]
+    for page in pages:
+        await page.say(watch=[row(run)])
+    await asyncio.sleep(0.3)
+    await changed(run, step=2)
+    frames = [await page.frame() for page in pages]
+    assert len({frame["fragments"][0]["html"] for frame in frames}) == 1 and rendered == [run.pk]
+    for page in pages:
+        await page.leave()
+
+
+async def test_what_one_may_not_see_is_as_gone_as_what_is_not_there(alice: User, charlie: User, run: Run):
+    page = await near(charlie)
+    await page.say(watch=[row(run, -1), {"kind": "run-row", "id": 2**62}])
+    assert {one["id"] for one in (await page.frame())["gone"]} == {run.pk, 2**62}
+    await changed(run, step=2)
+    assert await page.quiet(0.5)
+    await page.leave()
+
+
+async def test_a_deleted_run_is_gone_within_seconds(alice: User, run: Run):
+    page = await near(alice)
+    await page.say(watch=[row(run)])
+    await asyncio.sleep(0.2)
+    pk = run.pk
+    await ask(run.delete)
+    assert (await page.frame(4))["gone"] == [{"kind": "run-row", "id": pk}]
+    await page.leave()
+
+
+async def test_a_list_hears_of_new_runs_of_sources_that_its_user_sees(alice: User, charlie: User, run: Run):
+    from runs import signals
+
+    mine, other = await near(alice), await near(charlie)
+    for page in (mine, other):
+        await page.say(lists=True)
+    await asyncio.sleep(0.3)
+    await ask(signals.tell, sources=[run.source_id])
+    assert (await mine.frame())["sources"] is True
+    assert await other.quiet(0.5)
+    for page in (mine, other):
+        await page.leave()
+
+
+async def test_a_new_run_is_heard_of_although_its_notice_was_lost(alice: User, run: Run):
+    page = await near(alice)
+    await page.say(lists=True)
+    await asyncio.sleep(2.5)
+    await ask(make_run, run.source)
+    assert (await page.frame(4))["sources"] is True
+    await page.leave()
