@@ -141,12 +141,14 @@ _TRAILING = ",;.)]}>"
 
 
 _known: tuple[str, ...] = ()
+_known_bytes: tuple[bytes, ...] = ()
 
 
 def learn(secrets: Iterable[str]) -> None:
     """Secrets of our own, masked as they are wherever they stand; short ones could be words."""
-    global _known
+    global _known, _known_bytes
     _known = tuple(sorted({one for one in secrets if len(one) >= 8}, key=len, reverse=True))
+    _known_bytes = tuple(secret.encode() for secret in _known)
 
 
 def text(s: str) -> str:
@@ -369,7 +371,7 @@ def may_hold(line: bytes) -> bool:
 
     Lines of a log differ by their numbers: a line is judged once by what is left without digits.
     """
-    if b"r8_" in line or b"R8_" in line:
+    if b"r8_" in line or b"R8_" in line or any(secret in line for secret in _known_bytes):
         return True
     shape = line.translate(None, _DIGITS)
     if shape in _harmless:

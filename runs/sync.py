@@ -148,6 +148,8 @@ def _release(lease: Lease) -> None:
 
 def _broken(lease: Lease, broken: isolation.Broken) -> Failed:
     """A child that did not come to its end: recorded on the source, where the database answers."""
+    log.error("Source %s was not synced: %s", lease.source_id, broken.why,
+              extra={"event": "source.failed", "context": {"source": lease.source_id}})
     try:
         return _again(lambda: _record(lease, broken))
     except (*AWAY, LeaseLost):

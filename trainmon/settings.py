@@ -14,10 +14,11 @@ import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from trainmon import logs
+from trainmon import __version__, logs
 from trainmon.embedded import binaries
 from trainmon.embedded.places import DATABASE, POSTGRES_PORT, USER, Places
 
+VERSION = __version__
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 

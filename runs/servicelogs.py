@@ -1,0 +1,94 @@
+"""Lines of trainmon's own logs that are about one job, for those who may see that job.
+
+Lines about other runs stay out, whenever they were written: who may see one job need not see another.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils.timezone import now
+
+from runs import redact
+from runs.models import Job
+from runs.readers.plain import plain_json
+
+SERVICES = ("web", "worker", "follower")
+#: Lines of each service; a line's longest; and what is looked at around the job's time.
+MOST, LONGEST, AROUND = 1_000, 1 << 20, timedelta(minutes=5)
+#: Who asked is not told to others who may see the job.
+UNTOLD = {"client"}
+
+
+def about(job: Job, service: str) -> Iterator[bytes]:
+    """The last lines, redacted once more; one that says why where there are none to look at."""
+    files = [path for name in (f"{service}.log.1", f"{service}.log") if (path := settings.PLACES.logs / name).is_file()]
+    if not files:
+        yield _line({"message": f"No log of the service {service} is kept here: containers write theirs to standard output."})
+        return
+    subject = Subject(job)
+    kept: deque[dict[str, Any]] = deque(maxlen=MOST)
+    for path in files:
+        kept.extend(line for raw in _raws(path) if (line := subject.told(raw)) is not None)
+    for line in kept:
+        yield _line(line)
+
+
+def _raws(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while raw := file.readline(LONGEST):
+                yield raw
+    except OSError:  # cut or removed meanwhile
+        return
+
+
+def _line(line: dict[str, Any]) -> bytes:
+    return json.dumps(plain_json(redact.value(line)), ensure_ascii=False).encode() + b"\n"
+
+
+class Subject:
+    """What makes a line one about this job."""
+
+    def __init__(self, job: Job) -> None:
+        self.id, self.source = job.correlation_id, job.source_id
+        self.addresses = re.compile(
+            rf"/(?:api/)?(?:runs/{job.run_id}|jobs/(?:{job.pk}|{re.escape(job.external_id)})|sources/{job.source_id})/")
+        begin, end = job.started, job.ended or now()
+        self.begin = begin - AROUND if begin else None
+        self.end = max(end, job.last_event or end) + AROUND
+
+    def told(self, raw: bytes) -> dict[str, Any] | None:
+        """The line, if it is one; what is no JSON object is none."""
+        try:
+            line = json.loads(raw)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(line, dict) or not (self._has_its_id(line) or self._is_about(line) and self._falls_into(line)):
+            return None
+        if isinstance(context := line.get("context"), dict):
+            line["context"] = {name: value for name, value in context.items() if name not in UNTOLD}
+        return line
+
+    def _has_its_id(self, line: dict[str, Any]) -> bool:
+        return bool(self.id) and line.get("correlation_id") == self.id
+
+    def _is_about(self, line: dict[str, Any]) -> bool:
+        context = line.get("context")
+        if not isinstance(context, dict):
+            return False
+        return context.get("source") == self.source or self.addresses.match(str(context.get("path", ""))) is not None
+
+    def _falls_into(self, line: dict[str, Any]) -> bool:
+        try:
+            at = datetime.fromisoformat(str(line.get("timestamp")))
+            return (self.begin is None or at >= self.begin) and at <= self.end
+        except (ValueError, TypeError):
+            return False
