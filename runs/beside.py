@@ -9,9 +9,9 @@ from typing import Any
 from runs.facts import set_params
 from runs.models import Run
 from runs.models.run import Status
-from runs.readers import confined, jsonl
+from runs.readers import confined, jsonl, textlog
 from runs.readers.document import Unreadable
-from runs.readers.found import Peeked
+from runs.readers.found import PRINTED, TRAINING, Peeked
 from runs.readers.plain import plain, plain_json
 from runs.readers.sidecars import SIDECARS, ProcessStatus, Sidecar, TrainerState, TrainResults
 
@@ -36,6 +36,13 @@ def peek_job_log(seen: jsonl.Dialect | jsonl.Undecided | None) -> Peeked | None:
     if seen is None:
         return Peeked(settled=True)
     return Peeked(dialect=seen.name, named=tuple(name for name in (seen.logdir, seen.run) if name), settled=True)
+
+
+def peek_text_log(seen: tuple[bool, bool], size: int) -> Peeked:
+    """What the head of a text log tells the scan; of a short one it may tell more later."""
+    is_text, trains = seen
+    settled = trains or not is_text or size > textlog.PEEK_BYTES
+    return Peeked(dialect=(TRAINING if trains else PRINTED) if is_text else None, settled=settled)
 
 
 def known(run_ids: list[int]) -> dict[int, dict[str, Any]]:

@@ -68,7 +68,7 @@ def _walls(file: LogFile, blocks: list[Block]) -> Iterator[float]:
     if file.first_wall is None:
         yield from [block.first_wall for block in blocks if block.first_wall is not None][:1]
     for block in blocks:
-        if file.kind == LogFile.Kind.JSONL:
+        if file.kind != LogFile.Kind.EVENTS:
             yield from (wall for wall in (block.first_wall, block.last_wall) if wall is not None)
         for piece in block.points:
             if len(walls := believable(piece.walls)):

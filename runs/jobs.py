@@ -9,8 +9,9 @@ from runs import artifacts, loglines, redact
 from runs.artifacts import Named
 from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
+from runs.readers import naming
 from runs.readers.plain import plain, plain_json
-from runs.readers.progress import legal
+from runs.readers.progress import ENDED, legal
 from runs.readers.records import Block, Figures, Said
 
 PROGRESS = "progress"
@@ -33,7 +34,7 @@ def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> d
     for one in said:
         job = jobs[external[one.job]]
         _advance(job, one, again=file.reading > 0)
-        _tell_run(run, job, one)
+        _tell_run(run, job, one, printed=file.kind == LogFile.Kind.TEXT)
         if one.event != PROGRESS:
             events.append(_event(run, job, file, one))
     Event.objects.bulk_create(events, ignore_conflicts=True)
@@ -46,6 +47,8 @@ def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> d
 
 def _external(file: LogFile, name: str) -> str:
     """The job that a line names; else the file's name is the job's."""
+    if not name and file.kind == LogFile.Kind.TEXT:
+        name = naming.job_of_text(bytes(file.path)).decode(errors="backslashreplace")
     return plain(redact.text(name or PurePosixPath(file.path_text).stem))[:200]
 
 
@@ -134,7 +137,7 @@ def _may_become(job: Job, said: Said) -> bool:
     return job.last_event is None or legal(job.status, str(said.status), resumed=said.event != PROGRESS)
 
 
-def _tell_run(run: Run, job: Job, said: Said) -> None:
+def _tell_run(run: Run, job: Job, said: Said, *, printed: bool) -> None:
     """The run stands as its latest job does."""
     run.stage = job.stage
     if job.total_steps is not None:
@@ -150,9 +153,21 @@ def _tell_run(run: Run, job: Job, said: Said) -> None:
         set_params(run, "job", config)
         job.config = run.param_sources["job"]
     if said.status == job.status:
-        reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
-        run.said = {**run.said, "log": {
-            "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500]}}
+        _hear(run, job, said, printed=printed)
+
+
+def _hear(run: Run, job: Job, said: Said, *, printed: bool) -> None:
+    """The run's word by its logs: the newest; what is only printed has no end, so it says nothing of a beginning."""
+    held = run.said.get("log", {})
+    if held.get("status") in ENDED and said.at is not None and said.at < (held.get("at") or 0.0):
+        return
+    if printed and said.status not in ENDED:
+        if held.get("printed"):
+            run.said = {by: word for by, word in run.said.items() if by != "log"}
+        return
+    reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
+    run.said = {**run.said, "log": {
+        "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500], "printed": printed}}
 
 
 def _event(run: Run, job: Job, file: LogFile, said: Said) -> Event:

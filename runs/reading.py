@@ -18,13 +18,14 @@ from runs import artifacts, identity, loglines
 from runs.artifacts import Named
 from runs.models import LogFile
 from runs.points import SeriesWriter
-from runs.readers import confined, jsonl, tfevents
+from runs.readers import confined, jsonl, textlog, tfevents
 from runs.readers.plain import plain
 from runs.readers.records import Block, Damage, Points, TooMuch
 
 #: Input of one piece: bounds memory (a batch holds two at most, about four times their bytes).
 PIECE_BYTES = 24 * 1024 * 1024
 
+READERS: dict[str, Any] = {LogFile.Kind.EVENTS: tfevents, LogFile.Kind.JSONL: jsonl, LogFile.Kind.TEXT: textlog}
 Report = Callable[[int], None]
 
 
@@ -136,7 +137,7 @@ def was_exchanged(piece: Piece) -> bool:
 def _read_open(
     file: LogFile, fd: int, seen: identity.Seen, plugins: dict[str, str], report: Report, *, begins: bool
 ) -> Iterator[Piece]:
-    reader: Any = tfevents if file.kind == LogFile.Kind.EVENTS else jsonl
+    reader = READERS[file.kind]
     anew = begins and bool(file.offset or file.records)
     generation = file.reading + 1 if anew else file.reading
     state: Any = None if begins or not file.state else reader.State.load(bytes(file.state))
@@ -149,7 +150,7 @@ def _read_open(
         while amount < PIECE_BYTES and not at_end:
             block: Block = (
                 tfevents.read(fd, state, plugins=plugins, max_tags=settings.TRAINMON_MAX_TAGS)
-                if reader is tfevents else jsonl.read(fd, state)
+                if reader is tfevents else reader.read(fd, state)
             )
             state, at_end = block.state, block.at_end
             amount += block.bytes_read
@@ -175,7 +176,7 @@ def _looks_changed(file: LogFile) -> bool:
 
 def _goes_on(file: LogFile) -> bool:
     """Whether this version's reader understands where it stood."""
-    reader: Any = tfevents if file.kind == LogFile.Kind.EVENTS else jsonl
+    reader = READERS[file.kind]
     try:
         return not file.state or bool(reader.State.load(bytes(file.state)))
     except ValueError:

@@ -24,7 +24,7 @@ from runs.ingest import RUNS_TOGETHER, Gained, Work, ingest
 from runs.lease import Lease
 from runs.models import LogFile, Run, Source
 from runs.models.run import Status
-from runs.readers import confined, jsonl, layout, naming, tfevents
+from runs.readers import confined, jsonl, layout, naming, textlog, tfevents
 from runs.readers.found import Found, Peeked, Verdict
 from runs.readers.plain import plain
 from runs.readers.problems import IO_ERROR, LONG_PATH, MORE, MOUNT, TOO_DEEP, UNREADABLE, Problem
@@ -207,6 +207,8 @@ class _Sync:
             with confined.opened(self.source.root, path) as fd:
                 if path.endswith(naming.JOB_LOG_SUFFIX):
                     return beside.peek_job_log(jsonl.peek(fd))
+                if naming.may_be_text_log(path.rpartition(b"/")[2]):
+                    return beside.peek_text_log(textlog.peek(fd), os.fstat(fd).st_size)
                 seen = tfevents.peek(fd)
                 # one tag may yet be followed by a foreign one
                 settled = len(seen.tags) > 1 or os.fstat(fd).st_size > PEEKED_BYTES

@@ -21,6 +21,7 @@ class LogFile(models.Model):
     class Kind(models.TextChoices):
         EVENTS = "events", "TensorBoard event file"
         JSONL = "jsonl", "JSON lines"
+        TEXT = "text", "text log"
 
     source = models.ForeignKey("runs.Source", on_delete=models.CASCADE, related_name="log_files")
     run = models.ForeignKey("runs.Run", on_delete=models.CASCADE, related_name="log_files")

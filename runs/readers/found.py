@@ -11,6 +11,11 @@ from runs.readers.tree import File
 
 EVENTS: Final = "events"
 JSONL: Final = "jsonl"
+TEXT: Final = "text"
+
+#: What a peek says of a text log: whether its head shows the progress of a training.
+PRINTED: Final = "text"
+TRAINING: Final = "training"
 
 #: Kinds of a part: what made a directory belong to the run above it.
 NAMED: Final = "named"
@@ -24,7 +29,8 @@ class Peeked:
 
     Of an event file: ``tags``, the distinct tags of its first summaries in order (empty
     while there is none).  Of a .jsonl file: ``dialect``, None where it is no job log, and
-    ``named``, the runs or log directories that its start record names, best first.
+    ``named``, the runs or log directories that its start record names, best first; of a text log
+    PRINTED or TRAINING.
     ``settled`` says that growth of the file will not change this.
     """
 

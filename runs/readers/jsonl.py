@@ -112,7 +112,7 @@ def peek(fd: int, max_bytes: int = PEEK_BYTES) -> Dialect | Undecided | None:
 
     A log has the shape of one in at least half of its lines that are JSON objects.
     """
-    head = _bytes(fd, 0, max_bytes)
+    head = bytes_at(fd, 0, max_bytes)
     whole = head[: head.rfind(b"\n") + 1]
     lines = [line for line in whole.split(b"\n") if line.strip()]
     if not lines:
@@ -139,7 +139,7 @@ def read(
     state = state.copy() if state else State()
     block, begin = Block(state), state.offset
     if state.lost_from >= 0:
-        _pass_over(fd, state, block, limit)
+        pass_over(fd, state, block, limit)
     else:
         data = _lines(fd, state, block, limit)
         fold = Fold(state.jobs, state.part, block)
@@ -156,11 +156,11 @@ def read(
 
 def _lines(fd: int, state: State, block: Block, limit: int) -> bytes:
     """Whole lines from the state's offset on; beyond LINE_BYTES without end a line is lost."""
-    data = _bytes(fd, state.offset, limit)
+    data = bytes_at(fd, state.offset, limit)
     asked = limit
     while not (end := data.rfind(b"\n") + 1) and len(data) == asked <= LINE_BYTES:
         more = min(max(asked, 4096), LINE_BYTES + 1 - asked)
-        data += _bytes(fd, state.offset + asked, more)
+        data += bytes_at(fd, state.offset + asked, more)
         asked += more
     block.at_end = len(data) < asked
     if not end and len(data) > LINE_BYTES:
@@ -169,8 +169,8 @@ def _lines(fd: int, state: State, block: Block, limit: int) -> bytes:
     return data[:end]
 
 
-def _pass_over(fd: int, state: State, block: Block, limit: int) -> None:
-    """Search the end of a line that is too long; what is passed is not kept."""
+def pass_over(fd: int, state: Any, block: Block, limit: int) -> None:
+    """Search the end of a line that is too long (``state`` has offset and lost_from); what is passed is not kept."""
     stop = state.offset + max(limit, 1)
     while state.offset < stop:
         written = data_from(fd, state.offset)
@@ -178,7 +178,7 @@ def _pass_over(fd: int, state: State, block: Block, limit: int) -> None:
             block.at_end = True
             return
         state.offset = written
-        data = _bytes(fd, state.offset, _PIECE)
+        data = bytes_at(fd, state.offset, _PIECE)
         end = data.find(b"\n") + 1
         state.offset += end or len(data)
         if end:
@@ -190,7 +190,7 @@ def _pass_over(fd: int, state: State, block: Block, limit: int) -> None:
             return
 
 
-def _bytes(fd: int, at: int, count: int) -> bytes:
+def bytes_at(fd: int, at: int, count: int) -> bytes:
     """``count`` bytes, fewer only at the file's end."""
     data = os.pread(fd, count, at)
     pieces = [data]

@@ -13,6 +13,8 @@ The rules, judged for each directory from the root down:
 - Any other directory with event files inside a run is a run of its own.
 - A job log belongs to the run that its start record names, else to the run around it, else
   it is a run.
+- A text log (train.log, nohup.out, a job's stdout.log) belongs to the run of the job that it is named
+  after, else to the run around it; by itself it is a run where its head shows a training's progress.
 - An empty directory beside runs is a run without files.
 
 A kind of run that is told by something else than event files (Falcon: config.yml and graph/)
@@ -30,7 +32,10 @@ from runs.readers.found import (
     HPARAMS,
     JSONL,
     NAMED,
+    PRINTED,
     SCALARS,
+    TEXT,
+    TRAINING,
     Found,
     FoundLog,
     FoundRun,
@@ -84,6 +89,7 @@ def find_runs(
     judge.visit(tree.top, None)
     judge.empty_directories()
     judge.job_logs()
+    judge.text_logs()
 
     def found(claim: Claim) -> FoundRun:
         return claim.found(layout=layout, root=tree.root, sidecars=judge.sidecars_of(claim))
@@ -290,6 +296,44 @@ class _Judge:
                     self.claims[path] = claim
                 claim.logs.append(FoundLog(path, JSONL, file, "", peeked.dialect))
 
+    def text_logs(self) -> None:
+        """Give each text log to the run of the job that it is named after, or that is around it.
+
+        By itself one is a run only where its head shows the progress of a training.
+        """
+        jobs = {_stem(log.path): claim for claim in self.claims.values() for log in claim.logs if log.kind == JSONL}
+        alone: list[tuple[bytes, bytes, File]] = []
+        for directory in self.directories.values():
+            if not any(naming.may_be_text_log(file.name) for file in directory.files) or not naming.logs_lie_in(directory.path):
+                continue
+            around = self.owners.get(directory.path)
+            for file in directory.files:
+                if not naming.may_be_text_log(file.name):
+                    continue
+                path, job = join(directory.path, file.name), naming.names_job(file.name)
+                claim = jobs.get(job) if job else None
+                if claim is None and around is None:
+                    alone.append((path, job, file))
+                elif self.peeks.at(path, file).dialect is not None:
+                    (claim or around or self.claims[path]).logs.append(FoundLog(path, TEXT, file, "log/", PRINTED))
+        self._alone(alone)
+
+    def _alone(self, logs: list[tuple[bytes, bytes, File]]) -> None:
+        """Text logs outside of every run: those of a training, and what else its job printed."""
+        jobs: dict[tuple[bytes, bytes], Claim] = {}
+        trainings = [log for log in logs if self.peeks.at(log[0], log[2]).dialect == TRAINING]
+        for path, job, file in trainings:
+            key = (_parent(path), job or path)
+            claim = jobs.get(key)
+            if claim is None:
+                claim = jobs[key] = self.claims[path] = Claim(path, _JOB_LOG, None, totals=totals_of(file))
+            claim.logs.append(FoundLog(path, TEXT, file, "", TRAINING))
+        taken = {path for path, _, _ in trainings}
+        for path, job, file in logs:
+            claim = jobs.get((_parent(path), job)) if job and path not in taken else None
+            if claim is not None and self.peeks.at(path, file).dialect is not None:
+                claim.logs.append(FoundLog(path, TEXT, file, "log/", PRINTED))
+
     def sidecars_of(self, claim: Claim) -> tuple[bytes, ...]:
         """A run's sidecars; Hugging Face keeps them beside ``runs``, for its newest run."""
         if claim.top is None:
@@ -333,6 +377,10 @@ def _with_parents(paths: Iterable[bytes]) -> set[bytes]:
             path = _parent(path)
         found.add(path)
     return found
+
+
+def _stem(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2].removesuffix(naming.JOB_LOG_SUFFIX)
 
 
 def _parent(path: bytes) -> bytes:

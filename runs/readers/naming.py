@@ -12,6 +12,10 @@ DATASET_RUN: Final = "dataset/run"
 LAYOUTS: Final = (AUTO, FLAT, DATASET_RUN)
 
 JOB_LOG_SUFFIX: Final = b".jsonl"
+#: Of text logs; the longer ones come first.
+TEXT_SUFFIXES: Final = (b".stdout.log", b".stderr.log", b".stdout", b".stderr", b".log", b".out")
+#: What is logged below these folders says nothing of a training that is not said elsewhere.
+_NO_LOGS_BELOW: Final = frozenset({b"wandb", b".git", b"node_modules", b"site-packages"})
 TRAINER_STATE: Final = b"trainer_state.json"
 
 #: Files beside the logs that say something about the run.
@@ -47,6 +51,7 @@ PUSHED: Final = b"pushed.jsonl"
 
 #: Stems that name no job: the directory does.
 _STEMS_OF_ANY_JOB: Final = {b"events", b"log", b"logs", b"metrics", b"train", b"training"}
+_STEMS_OF_ANY_TEXT: Final = _STEMS_OF_ANY_JOB | {b"output", b"stdout", b"stderr", b"nohup", b"console", b"run", b"trainer"}
 
 
 def is_event_file(directory: bytes, name: bytes) -> bool:
@@ -74,6 +79,32 @@ def may_be_job_log(name: bytes) -> bool:
     return name.endswith(JOB_LOG_SUFFIX) and b"tfevents" not in name
 
 
+def may_be_text_log(name: bytes) -> bool:
+    """A file of text that a trainer may have printed; a look into it decides."""
+    return name.endswith(TEXT_SUFFIXES) and b"tfevents" not in name
+
+
+def logs_lie_in(directory: bytes) -> bool:
+    """Whether text logs of a folder are read."""
+    return _NO_LOGS_BELOW.isdisjoint(directory.split(b"/"))
+
+
+def names_job(name: bytes) -> bytes:
+    """The job that a text log is of by its name; b"" for a name that any job's may have."""
+    stem = _text_stem(name)
+    return b"" if stem in _STEMS_OF_ANY_TEXT else stem
+
+
+def job_of_text(path: bytes) -> bytes:
+    """The job of a text log: by its name, else by the folder that it lies in."""
+    folder, _, name = path.rpartition(b"/")
+    return names_job(name) or folder.rpartition(b"/")[2] or _text_stem(name)
+
+
+def _text_stem(name: bytes) -> bytes:
+    return next((name[: -len(suffix)] for suffix in TEXT_SUFFIXES if name.endswith(suffix)), name)
+
+
 def matches_cleanup_glob(name: bytes) -> bool:
     """``events.out.tfevents.*``: what the old cleanup counted as an event file."""
     return name.startswith(b"events.out.tfevents.")
@@ -81,7 +112,7 @@ def matches_cleanup_glob(name: bytes) -> bool:
 
 def is_wanted(name: bytes) -> bool:
     """Whether the layout looks at a file of this name: the scan may forget the others."""
-    return b"tfevents" in name or name.endswith(JOB_LOG_SUFFIX) or name in SIDECARS
+    return b"tfevents" in name or name.endswith((JOB_LOG_SUFFIX, *TEXT_SUFFIXES)) or name in SIDECARS
 
 
 def checkpoint_step(name: bytes) -> int | None:
@@ -122,11 +153,12 @@ def job_name(path: bytes, *, layout: str) -> tuple[str, str, str]:
     above_it, _, file = path.rpartition(b"/")
     if file == PUSHED and above_it:
         return run_name(above_it, layout=layout, root=b"")
-    whole = path.removesuffix(JOB_LOG_SUFFIX)
+    folder, slash, name = path.removesuffix(JOB_LOG_SUFFIX).rpartition(b"/")
+    whole = folder + slash + (_text_stem(name) if may_be_text_log(name) else name)
     if layout != AUTO:
         return _fixed(whole, layout)
     *above, stem = whole.split(b"/")
-    if stem in _STEMS_OF_ANY_JOB and above:
+    if stem in (_STEMS_OF_ANY_TEXT if may_be_text_log(name) else _STEMS_OF_ANY_JOB) and above:
         return "", display(above[-1]), "job log"
     return "", display(stem), "job log"
 

@@ -84,6 +84,9 @@ class _Run:
         return None
 
     def _open_file(self, file: LogFile, fd: int, seen: identity.Seen, points: PointComparison) -> None:
+        if file.kind == LogFile.Kind.TEXT:
+            self.compared.notes.append(Note(self.run.pk, file.path_text, "not compared", "a text log has no second reader"))
+            return
         beside = _Beside(file, points.tell)
 
         def full(found: Reference) -> None:
