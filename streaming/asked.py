@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from django.core.exceptions import SuspiciousOperation
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from streaming.access import Subject
@@ -15,7 +16,9 @@ LONGEST, MOST_ENTRIES, MOST_SPECS = 256 * 1024, 1000, 20
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Place = tuple[Id, Count, Count, Count, Count]
+Small = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+#: runs.newer.Place
+Place = tuple[Id, Small, Small, Count, Count]
 
 
 class Watched(Struct):
@@ -80,16 +83,22 @@ def read(text: str) -> Asked:
         raise ValueError(str(error)) from error
     if sum(len(part or []) for part in (asked.watch, asked.series, asked.tail)) > MOST_ENTRIES:
         raise ValueError(f"a page shows at most {MOST_ENTRIES} things at once")
+    for said in (*(one.spec for one in asked.watch or []), *(one.tag for one in asked.series or [])):
+        if "\0" in said or any("\ud800" <= sign <= "\udfff" for sign in said):
+            raise ValueError("names have neither NUL nor half characters")
     specs = {(one.kind, one.spec) for one in asked.watch or []}
     if len(specs) > MOST_SPECS:
         raise ValueError(f"at most {MOST_SPECS} different kinds and specs")
     for kind, spec in specs:
         if kind not in KINDS:
             raise ValueError(f"there is no kind {kind!r}; there are {', '.join(KINDS)}")
-        KINDS[kind].check(spec)
+        try:
+            KINDS[kind].check(spec)
+        except SuspiciousOperation as error:  # more fields than a query string may have
+            raise ValueError("the spec has too many parts") from error
     return asked
 
 
-def subject(kind: str, pk: int) -> Subject:
+def subject_of(kind: str, pk: int) -> Subject:
     """What a fragment is of."""
     return KINDS[kind].subject, pk

@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from channels.layers import get_channel_layer
 
 from streaming import access, publish
-from streaming.access import Known, Person, Subject
+from streaming.access import Account, Known, Person, Subject
 from streaming.database import ask
 from streaming.reader import FLOODED, FORBIDDEN, SIGNED_OUT, TRY_LATER
 from streaming.rendering import Fragment, Key, render
@@ -39,15 +39,42 @@ SHARED = 64
 MOST, MOST_OF_ONE = 4000, 200
 
 
+class Member(Protocol):
+    """Whoever is told: the socket of a page, a stream."""
+
+    account: Account
+    lists: bool
+    keys: dict[Subject, list[Key]]
+
+    def subjects(self) -> set[Subject]:
+        """The runs and jobs that it shows."""
+
+    def offer(self, key: Key, fragment: Fragment) -> None:
+        """A fragment is there."""
+
+    def lose_one(self, key: Key) -> None:
+        """A fragment has nothing to show any more."""
+
+    def lose(self, subject: Subject) -> None:
+        """A run or job is no longer there."""
+
+    def follow_up(self, subject: Subject) -> None:
+        """A run or job has changed."""
+
+    def stir(self) -> None:
+        """Runs came, went or moved."""
+
+    def leave(self, code: int) -> None:
+        """It may stay no longer."""
+
+
 class Hub:
     """One a process and event loop; it runs while somebody reads."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.readers: set[Reader] = set()
-        self.watching: dict[Subject, set[Reader]] = {}
-        #: Streams that wait for a run or job to change.
-        self.streams: dict[Subject, set[asyncio.Event]] = {}
+        self.readers: set[Member] = set()
+        self.watching: dict[Subject, set[Member]] = {}
         self.known: dict[Subject, Known] = {}
         self.people: dict[int, Person] = {}
         self.rendered: dict[Subject, dict[Key, Fragment]] = {}
@@ -88,19 +115,19 @@ class Hub:
             return TRY_LATER
         return FLOODED if Counter(reader.account.user for reader in self.readers)[user] >= MOST_OF_ONE else 0
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: Member) -> None:
         """Take in a reader."""
         self.readers.add(reader)
 
-    def part(self, reader: Reader) -> None:
+    def part(self, reader: Member) -> None:
         """Forget a reader; with the last one the hub ends."""
         if reader in self.readers:
             self.readers.discard(reader)
-            self._unwatch(reader)
+            self._unwatch(reader, reader.subjects())
             stop_if_idle(self)
 
-    def _unwatch(self, reader: Reader) -> None:
-        for subject in reader.subjects():
+    def _unwatch(self, reader: Member, subjects: Iterable[Subject]) -> None:
+        for subject in subjects:
             if readers := self.watching.get(subject):
                 readers.discard(reader)
                 if not readers:
@@ -111,10 +138,8 @@ class Hub:
         """Keep nothing of what nobody shows any more."""
         if subject not in self.watching:
             self.rendered.pop(subject, None)
-            self.dirty.pop(subject, None)
-            if subject not in self.streams:
-                self.known.pop(subject, None)
-                self.not_before.pop(subject, None)
+            for held in (self.dirty, self.known, self.not_before):
+                held.pop(subject, None)
 
     # what it hears
 
@@ -146,10 +171,7 @@ class Hub:
 
     def _newer(self, subject: Subject, known: Known) -> None:
         self.known[subject] = known
-        for event in self.streams.get(subject, ()):
-            event.set()
-        if subject in self.watching:
-            self._soil(subject)
+        self._soil(subject)
 
     def _soil(self, subject: Subject, now: bool = False) -> None:
         """Have a run or job rendered, when its time has come."""
@@ -180,10 +202,12 @@ class Hub:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(POLL)
-            shown = self.watching.keys() | self.streams.keys()
+            shown = list(self.watching)
             runs, jobs = ({pk for kind, pk in shown if kind == one} for one in ("run", "job"))
             found = await ask(access.versions, runs, jobs)
             for subject in shown:
+                if subject not in self.watching:
+                    continue
                 if subject not in found:
                     self._vanish(subject)
                 elif (known := self.known.get(subject)) is None or found[subject].version > known.version:
@@ -197,8 +221,6 @@ class Hub:
     def _vanish(self, subject: Subject) -> None:
         for reader in self.watching.pop(subject, set()):
             reader.lose(subject)
-        for event in self.streams.get(subject, ()):
-            event.set()
         self.forget(subject)
 
     async def _recheck(self) -> None:
@@ -217,42 +239,50 @@ class Hub:
             for reader in readers:
                 self._judge(reader, reader.account in there)
 
-    def _judge(self, reader: Reader, there: bool) -> None:
+    def _judge(self, reader: Member, there: bool) -> None:
         """End a socket whose user has gone, or may not see any more what it shows."""
         if not there:
             reader.leave(SIGNED_OUT)
         elif not all(self._may_see(reader, subject) for subject in reader.subjects()):
             reader.leave(FORBIDDEN)
 
-    def _may_see(self, reader: Reader, subject: Subject) -> bool:
+    def _may_see(self, reader: Member, subject: Subject) -> bool:
         known, seen = self.known.get(subject), self.people.get(reader.account.user)
         return seen is not None and (known is None or known.source in seen.sources)
 
     # what it tells
 
-    async def subscribe(self, reader: Reader, said: Asked) -> None:
-        """Have a reader told of what its page shows from now on, beginning with what is newer than the page."""
+    async def follow(self, reader: Member, runs: set[int], jobs: set[int]) -> set[Subject]:
+        """Tell a reader of changes of those of these runs and jobs that its user may see; which these are."""
         try:  # what changes between this look and the first notice heard would be missed until the next poll
             async with asyncio.timeout(0.5):
                 await self.listening.wait()
         except TimeoutError:
             pass
-        seen, found = await ask(access.look_up, reader.account.user, *said.subjects())
+        seen, found = await ask(access.look_up, reader.account.user, runs, jobs)
         if seen is None:
-            return reader.leave(SIGNED_OUT)
+            reader.leave(SIGNED_OUT)
+        if seen is None or reader not in self.readers:
+            return set()
+        self.people[reader.account.user] = seen
+        for subject, known in found.items():
+            self.watching.setdefault(subject, set()).add(reader)
+            if subject not in self.known or known.version > self.known[subject].version:
+                self.known[subject] = known
+        return set(found)
+
+    async def subscribe(self, reader: Reader, said: Asked) -> None:
+        """Have a reader told of what its page shows from now on, beginning with what is newer than the page."""
+        before = reader.subjects()
+        seen = await self.follow(reader, *said.subjects())
         if reader not in self.readers:
             return
-        self.people[reader.account.user] = seen
-        self._unwatch(reader)
         reader.watch(said)
-        for subject in list(reader.subjects()):
-            if subject not in found:
+        self._unwatch(reader, before - seen)
+        for subject in reader.subjects():
+            if subject not in seen:
                 reader.lose(subject)
-                continue
-            self.watching.setdefault(subject, set()).add(reader)
-            known = self.known.get(subject)
-            self.known[subject] = found[subject] if known is None or found[subject].version > known.version else known
-            if any(reader.shown[key] < self.known[subject].version for key in reader.keys[subject]):
+            elif any(reader.shown[key] < self.known[subject].version for key in reader.keys[subject]):
                 self._soil(subject, now=True)
 
     async def _render(self) -> None:
@@ -302,7 +332,7 @@ class Hub:
             for reader in list(self.watching[subject]):
                 self._offer(reader, subject, keys[subject], current)
 
-    def _offer(self, reader: Reader, subject: Subject, rendered: set[Key], current: Mapping[Key, Fragment]) -> None:
+    def _offer(self, reader: Member, subject: Subject, rendered: set[Key], current: Mapping[Key, Fragment]) -> None:
         if not self._may_see(reader, subject):
             self.rechecking.set()
             return
@@ -341,7 +371,7 @@ def start() -> Hub:
 def stop_if_idle(hub: Hub) -> None:
     """End a hub that nobody reads from."""
     global _hub
-    if not hub.readers and not hub.streams:
+    if not hub.readers:
         hub.end()
         if _hub is hub:
             _hub = publish.here = None

@@ -21,7 +21,7 @@ from runs.newer import Place
 from runs.packing import binary
 from streaming import tails
 from streaming.access import Account, Subject
-from streaming.asked import Asked, subject
+from streaming.asked import Asked, subject_of
 from streaming.rendering import Fragment, Key
 from streaming.tails import Packed, Tail
 
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SIGNED_OUT, FORBIDDEN, TOO_SLOW, FLOODED, TRY_LATER, BROKEN = 4401, 4403, 4408, 4429, 1013, 1011
-#: Frames and bytes under way, seconds between two frames, of silence, and until a keepalive.
-WINDOW, BYTES, GAP, PATIENCE, KEEPALIVE = 8, 4_000_000, 0.1, 30.0, 20.0
+#: Frames and bytes under way, bytes of the fragments of one frame.
+WINDOW, BYTES, FRAME = 8, 4_000_000, 1_000_000
+#: Seconds between two frames, of silence, and until a keepalive.
+GAP, PATIENCE, KEEPALIVE = 0.1, 30.0, 20.0
 
 
 class Reader:
@@ -90,16 +92,16 @@ class Reader:
             self.gone[key[0], key[1]] = None
             self.woken.set()
 
-    def lose(self, what: Subject) -> None:
+    def lose(self, subject: Subject) -> None:
         """Say that a run or job is no longer there."""
-        for key in self.keys.pop(what, ()):
+        for key in self.keys.pop(subject, ()):
             self.shown.pop(key, None)
             self.waiting.pop(key, None)
             self.gone[key[0], key[1]] = None
-        kind, pk = what
+        kind, pk = subject
         if kind == "run" and self.charts.pop(pk, None) is not None:
             self.gone["series", pk] = None
-        for tail in [tail for tail in self.tails if what == ("job", tail[0])]:
+        for tail in [tail for tail in self.tails if subject == ("job", tail[0])]:
             del self.tails[tail]
             self.gone["tail", pk] = None
         self.woken.set()
@@ -192,8 +194,7 @@ class Reader:
         """What was offered, taken."""
         frame: dict[str, Any] = {}
         if self.waiting:
-            frame["fragments"] = [Raw(one.encoded) for one in self.waiting.values()]
-            self.waiting = {}
+            frame["fragments"] = self._fragments()
         if self.gone:
             frame["gone"] = [{"kind": kind, "id": pk} for kind, pk in self.gone]
             self.gone = {}
@@ -205,6 +206,18 @@ class Reader:
             frame["series"] = [{"run": run, "tag": tag, "refetch": True} for run, tag in self.again]
             self.again = []
         return frame
+
+    def _fragments(self) -> list[Raw]:
+        """Those that a frame holds; the others come with the next one."""
+        taken, room = [], FRAME
+        for key in list(self.waiting):
+            if room <= 0:
+                self.woken.set()
+                break
+            fragment = self.waiting.pop(key)
+            taken.append(Raw(fragment.encoded))
+            room -= len(fragment.encoded)
+        return taken
 
     async def _points(self, run: int) -> Packed | None:
         """What the charts of a run have grown by; those that must be looked at anew are put down for it."""
@@ -266,6 +279,6 @@ class Reader:
         for one in said.watch or []:
             key = (one.kind, one.id, one.spec)
             if key not in self.shown:
-                self.keys.setdefault(subject(one.kind, one.id), []).append(key)
+                self.keys.setdefault(subject_of(one.kind, one.id), []).append(key)
             self.shown[key] = one.version
         self.waiting = {key: one for key, one in self.waiting.items() if one.version > self.shown.get(key, one.version)}

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http.request import validate_host
 
-from streaming.asked import LONGEST
 from streaming.consumers import live
 
 PATH = "/ws/live/"
@@ -21,7 +20,6 @@ async def sockets(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if path != PATH or not may_ask(headers.get(b"origin", ""), headers.get(b"host", "")):
         await receive()
         return await send({"type": "websocket.close"})
-    _bound(send)
     await live(scope, receive, send)
 
 
@@ -52,10 +50,3 @@ def _trusted(scheme: str, netloc: str, pattern: str) -> bool:
     if allowed.netloc.startswith("*"):
         return scheme == allowed.scheme and netloc.endswith(allowed.netloc[1:])
     return (scheme, netloc) == (allowed.scheme, allowed.netloc)
-
-
-def _bound(send: Any) -> None:
-    """daphne takes messages of any length; its protocol can be told not to (other servers bound them by themselves)."""
-    protocol: Any = next(iter(getattr(send, "args", ())), None)
-    if hasattr(protocol, "maxMessagePayloadSize"):
-        protocol.maxMessagePayloadSize = protocol.maxFramePayloadSize = LONGEST

@@ -18,6 +18,8 @@ Application = Callable[..., Awaitable[None]]
 Send = Callable[[Message], Awaitable[None]]
 
 PATIENCE = 60.0
+#: Bytes of what a page says at once over a socket, and of a message in either direction.
+LONGEST_FRAME, LONGEST_MESSAGE = 256 * 1024, 16 * 1024 * 1024
 
 
 class Pace:
@@ -49,8 +51,17 @@ class Paced:
         self.application = application
 
     async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
-        """Run the application; a stream under daphne gets a ``send`` that waits."""
+        """Run the application; a stream under daphne gets a ``send`` that waits, a socket bounded messages."""
+        if scope["type"] == "websocket":
+            bound(send)
         await self.application(scope, receive, waiting(send) if scope["type"] == "http" else send)
+
+
+def bound(send: Send) -> None:
+    """daphne takes websocket messages of any length; its protocol can be told not to.  (The second limit is ours, too.)"""
+    protocol: Any = next(iter(getattr(send, "args", ())), None)
+    if hasattr(protocol, "maxFramePayloadSize"):
+        protocol.maxFramePayloadSize, protocol.maxMessagePayloadSize = LONGEST_FRAME, LONGEST_MESSAGE
 
 
 def waiting(send: Send) -> Send:
