@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -57,7 +57,7 @@ class Quiet:
 Work = Callable[[Any, Callable[[Any], None]], Any]
 
 
-def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Iterator[Told | Ended | Broken | Quiet]:
+def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Generator[Told | Ended | Broken | Quiet]:
     """Run ``work(argument, tell)`` in a child; its words as they come, the last one its end.
 
     ``deadline``: seconds that it may say nothing.  ``work`` must be importable by name.
@@ -72,11 +72,14 @@ def run(work: Work, argument: Any, *, deadline: float, method: Method) -> Iterat
     child = context.Process(target=_child, args=told, daemon=False)
     child.start()
     theirs.close()
+    done = False
     try:
-        yield from _listen(ours, deadline)
+        for word in _listen(ours, deadline):
+            done = isinstance(word, Ended | Broken)
+            yield word
     finally:
         ours.close()
-        _end(child)
+        _end(child, 0.5 if done else 0.0)
 
 
 def _listen(pipe: Connection, deadline: float) -> Iterator[Told | Ended | Broken | Quiet]:
@@ -99,9 +102,9 @@ def _listen(pipe: Connection, deadline: float) -> Iterator[Told | Ended | Broken
             return
 
 
-def _end(child: Any) -> None:
+def _end(child: Any, patience: float) -> None:
     """Wait a moment for a child that is done, kill one that is not, leave one that cannot die."""
-    child.join(0.5)
+    child.join(patience)
     if child.is_alive():
         # its own children first: a hung one could not see that its parent is gone
         with suppress(psutil.NoSuchProcess):

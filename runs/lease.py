@@ -19,6 +19,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from runs.models import Source
+from runs.models.trainer import FOLLOWS
 
 #: A claim without heartbeat is over after this time.
 LEASE = timedelta(seconds=60)
@@ -33,6 +34,11 @@ class Busy:
     """Another sync holds the source."""
 
     holder: str
+
+    @property
+    def briefly(self) -> bool:
+        """Whether it is a follower, which gives it back within moments."""
+        return self.holder.endswith(FOLLOWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,22 @@ class Lease:
         Source.objects.filter(pk=self.source_id, leased_by=self.holder).update(leased_by="", leased_until=None)
 
 
-def claim(source_id: int) -> Lease | Busy:
-    """Claim a source, or say who holds it: "someone got there first" is a normal answer."""
+def holder_name(role: str = "") -> str:
+    """A new name for a holder in this process; ``FOLLOWS`` as ``role`` says that it claims for moments only."""
+    return f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(8)}{role}"
+
+
+def claim(source_id: int, holder: str = "") -> Lease | Busy:
+    """Claim a source, or say who holds it: "someone got there first" is a normal answer.
+
+    A ``holder`` that is named may claim again what it holds, where an answer was lost.
+    """
     frozen_now = now()
     source = Source.objects.only("leased_by", "leased_until").get(pk=source_id)
-    held = source.leased_until is not None and source.leased_until > frozen_now and not _gone(source.leased_by)
-    if held:
+    held = source.leased_until is not None and source.leased_until > frozen_now and source.leased_by != holder
+    if held and not _gone(source.leased_by):
         return Busy(source.leased_by)
-    holder = f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(8)}"
+    holder = holder or holder_name()
     claimed = Source.objects.filter(
         pk=source_id, leased_by=source.leased_by, leased_until=source.leased_until
     ).update(leased_by=holder, leased_until=frozen_now + LEASE)

@@ -98,7 +98,8 @@ class Files:
 
 def files_of(run_ids: list[int], *, full: bool) -> dict[int, Files]:
     """The files of these runs; ``changed`` are those that are not just as when read."""
-    held = LogFile.objects.filter(run_id__in=run_ids, missing=False).select_related("source").order_by("run_id", "path")
+    held = LogFile.objects.filter(run_id__in=run_ids, missing=False).select_related("source").defer(
+        "source__verdicts", "source__fingerprint", "source__problems").order_by("run_id", "path")
     files: dict[int, Files] = {}
     for run_id, group in groupby(held, key=lambda file: file.run_id):
         all_of_it = list(group)

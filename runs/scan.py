@@ -17,13 +17,10 @@ from django.db.models import Q, Sum
 from django.utils.timezone import now
 
 from runs import beside
-from runs.commit import Batch, commit
-from runs.facts import has_aged, moment
 from runs.identity import RACY
-from runs.ingest import RUNS_TOGETHER, Gained, Work, ingest
+from runs.ingest import Gained, Work, ingest
 from runs.lease import Lease
 from runs.models import LogFile, Run, Source
-from runs.models.run import Status
 from runs.readers import confined, jsonl, layout, naming, textlog, tfevents
 from runs.readers.found import Found, Peeked, Verdict
 from runs.readers.plain import plain
@@ -38,7 +35,7 @@ from runs.readers.tree import (
 )
 from runs.register import Plan, compare
 from runs.share import ingest_all
-from runs.status import LEAST_BUDGET
+from runs.silence import settle_silent
 
 PROBLEMS_KEPT = 100
 #: What a peek into an event file looks at.
@@ -143,7 +140,7 @@ class _Sync:
         print_ = fingerprint(tree, source.layout)
         if print_ == bytes(source.fingerprint) and not self.options.full:
             if not self.options.dry_run:
-                self._settle_silent()
+                settle_silent(self.source.pk, self.lease)
             runs = Run.objects.filter(source=source).active().count()
             return self._synced(began, Gained(), runs=runs, unchanged=runs)
         verdicts = load_verdicts(bytes(source.verdicts))
@@ -156,7 +153,7 @@ class _Sync:
             return self._told(began, plan, found, Gained())
         plan.carry_out(self.lease, lambda: self.report(Progress("registering")))
         gained = self._read(plan)
-        self._settle_silent()
+        settle_silent(self.source.pk, self.lease)
         # a tree that changed while we read, or had trouble, is looked at in full next time
         unread = any(problem.kind in UNREAD for problem in _all_problems(found))
         clean = not (gained.errors or gained.vanished or unread or tree.unseen or found.undecided or _racy(tree))
@@ -241,16 +238,6 @@ class _Sync:
             return held
         read = LogFile.objects.filter(run__in=[change.known.id for change in plan.grown], missing=False)
         return max(0, held - (read.aggregate(total=Sum("offset"))["total"] or 0))
-
-    def _settle_silent(self) -> None:
-        """Judge anew the runs whose status may change by time alone."""
-        now_ = time.time()
-        due = Q(status=Status.RUNNING, last_arrival__lt=moment(now_ - LEAST_BUDGET)) | Q(stalled=True)
-        waiting = Run.objects.filter(due | Q(status_reason=""), source=self.source).only(
-            "status", "stalled", "status_reason", "said", "pulse", "step", "last_arrival", "last_event", "point_count")
-        aged = [run.pk for run in waiting if has_aged(run, now_)]
-        for at in range(0, len(aged), RUNS_TOGETHER):
-            commit(Batch(done=aged[at : at + RUNS_TOGETHER]), self.lease)
 
     def _remember(self, tree: Tree, found: Found, print_: bytes) -> None:
         with transaction.atomic():

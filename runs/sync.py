@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Literal, TypeVar
 
 from django.conf import settings
@@ -20,6 +21,8 @@ from runs.scan import Failed, Options, Progress, Synced, sync_source
 HEARTBEAT = 10.0
 #: How often a sync begins anew when the database went away, and the first pause (seconds).
 DATABASE_TRIES, DATABASE_PAUSE = 5, 1.0
+#: How long a sync waits for a follower, which holds a source for moments, and how often it looks.
+PATIENCE, LOOK = 10.0, 0.02
 #: The database went away, or this process still holds a connection from before it was restarted.
 AWAY = (OperationalError, InterfaceError)
 
@@ -34,29 +37,39 @@ def sync(
     *,
     isolate: Isolation = "forkserver",
     report: Callable[[Progress], None] = lambda _: None,
+    heard: Callable[[], None] = lambda: None,
 ) -> Synced | Failed | Busy:
     """Sync one source, or say who does so already.
 
     The work is done by a child process with a deadline (``isolate="here"``: by this one),
     and begins anew where the database was restarted meanwhile: what was committed stays.
+    ``heard`` is called at least every second while the child works; what it raises ends the child.
     """
-    lease = _again(lambda: claim(source_id))
+    lease = _claimed(source_id)
     if isinstance(lease, Busy):
         return lease
     try:
-        return _attempts(lease, options, isolate, report)
+        return _attempts(lease, options, isolate, report, heard)
     finally:
         _release(lease)
 
 
+def _claimed(source_id: int) -> Lease | Busy:
+    """Claim a source, also from a follower between two of its moments."""
+    until = time.monotonic() + PATIENCE
+    while isinstance(lease := _again(lambda: claim(source_id)), Busy) and lease.briefly and time.monotonic() < until:
+        time.sleep(LOOK)
+    return lease
+
+
 def _attempts(
-    lease: Lease, options: Options, isolate: Isolation, report: Callable[[Progress], None]
+    lease: Lease, options: Options, isolate: Isolation, report: Callable[[Progress], None], heard: Callable[[], None]
 ) -> Synced | Failed:
     if isolate == "here":
         return sync_source(lease, options, report)
     pause = DATABASE_PAUSE
     for left in reversed(range(DATABASE_TRIES)):
-        outcome = _in_child(lease, options, isolate, report)
+        outcome = _in_child(lease, options, isolate, report, heard)
         if not isinstance(outcome, isolation.Broken):
             return outcome
         if not outcome.database or not left:
@@ -67,22 +80,24 @@ def _attempts(
 
 
 def _in_child(
-    lease: Lease, options: Options, isolate: Literal["fork", "forkserver"], report: Callable[[Progress], None]
+    lease: Lease, options: Options, isolate: Literal["fork", "forkserver"], report: Callable[[Progress], None],
+    heard: Callable[[], None],
 ) -> Synced | Failed | isolation.Broken:
     beaten = time.monotonic()
-    words = isolation.run(
-        _work, (lease, options), deadline=settings.TRAINMON_SCAN_DEADLINE, method=isolate)
-    for word in words:
-        match word:
-            case isolation.Told(value=progress):
-                report(progress)
-            case isolation.Ended(value=outcome):
-                return outcome  # type: ignore[no-any-return]
-            case isolation.Broken():
-                return word
-        if time.monotonic() - beaten > HEARTBEAT:
-            beaten = time.monotonic()
-            _beat(lease)
+    with closing(isolation.run(
+        _work, (lease, options), deadline=settings.TRAINMON_SCAN_DEADLINE, method=isolate)) as words:
+        for word in words:
+            heard()
+            match word:
+                case isolation.Told(value=progress):
+                    report(progress)
+                case isolation.Ended(value=outcome):
+                    return outcome  # type: ignore[no-any-return]
+                case isolation.Broken():
+                    return word
+            if time.monotonic() - beaten > HEARTBEAT:
+                beaten = time.monotonic()
+                _beat(lease)
     return isolation.Broken("it ended without a word")
 
 

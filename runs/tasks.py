@@ -1,11 +1,18 @@
 """Celery's doors to the registry."""
 
+from datetime import timedelta
+
 from celery import shared_task
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, Q
+from django.utils.timezone import now
 
 from runs.models import Source
+from runs.models.trainer import FOLLOWING
 from runs.sync import sync
+
+#: A followed source is scanned each minute by its follower; after this time something is wrong with it.
+LOOKED_AFTER = timedelta(minutes=5)
 
 
 @shared_task(name="runs.tasks.sync_source")
@@ -16,9 +23,15 @@ def sync_source(source_id: int) -> str:
 
 @shared_task(name="runs.tasks.sync_all")
 def sync_all() -> int:
-    """Queue a sync of each enabled source; they expire when the next ones are queued."""
+    """Queue a sync of each enabled source; they expire when the next ones are queued.
+
+    What a follower reads, and scanned lately, needs none: it is left for when the follower is gone.
+    """
+    frozen_now = now()
+    looked_after = Q(followed__gt=frozen_now - FOLLOWING, last_synced__gt=frozen_now - LOOKED_AFTER)
     # the longest waiting first: where a round is longer than its interval, its end expires
-    waiting = Source.objects.filter(enabled=True).order_by(F("last_synced").asc(nulls_first=True), "pk")
+    waiting = Source.objects.filter(enabled=True).exclude(looked_after).order_by(
+        F("last_synced").asc(nulls_first=True), "pk")
     sources = list(waiting.values_list("pk", flat=True))
     for source_id in sources:
         sync_source.apply_async([source_id], expires=settings.TRAINMON_SYNC_INTERVAL)

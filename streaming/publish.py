@@ -99,29 +99,34 @@ class Publisher:
         return self.idle.wait(timeout)
 
     def _run(self) -> None:
-        asyncio.run(self._pass_on())
+        failing = False
+        with asyncio.Runner() as runner:
+            while True:
+                # not in the loop's own threads: Python waits for those when the process ends, and so for ever
+                self.woken.wait()
+                self.woken.clear()
+                with self.lock:
+                    notice, self.waiting = self.waiting, Notice()
+                try:
+                    runner.run(self._pass_on(notice))
+                    failing = False
+                except Exception as error:
+                    # a command alone, without `up`, has no bus, and nobody who would miss it
+                    level = logging.INFO if isinstance(error.__context__, FileNotFoundError) else logging.WARNING
+                    if not failing:
+                        log.log(level, "The bus does not take notices (%s): pages look for changes every 2 s.", error)
+                    failing = True
+                with self.lock:
+                    if not self.woken.is_set():
+                        self.idle.set()
 
-    async def _pass_on(self) -> None:
+    async def _pass_on(self, notice: Notice) -> None:
         from channels.layers import get_channel_layer
 
-        layer, failing = get_channel_layer(), False
+        layer = get_channel_layer()
         assert layer is not None
-        while True:
-            await asyncio.to_thread(self.woken.wait)
-            self.woken.clear()
-            with self.lock:
-                notice, self.waiting = self.waiting, Notice()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await layer.group_send(GROUP, notice.message())
-                failing = False
-            except Exception as error:
-                if not failing:
-                    log.warning("The bus does not take notices (%s): pages look for changes every 2 s.", error)
-                failing = True
-            with self.lock:
-                if not self.woken.is_set():
-                    self.idle.set()
+        async with asyncio.timeout(PATIENCE):
+            await layer.group_send(GROUP, notice.message())
 
 
 _publisher = Publisher()

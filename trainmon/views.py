@@ -80,7 +80,7 @@ def _trainers(user: User | AnonymousUser, sources: list[Source], everything: Hel
     for trainer in Trainer.objects.visible_to(user):
         mine = [source for source in sources if source.trainer_id == trainer.pk]
         counts = everything.of(source.pk for source in mine)
-        read = min((source.last_synced for source in mine if source.enabled and source.last_synced), default=None)
+        read = min((source.as_of for source in mine if source.enabled and source.as_of), default=None)
         rows.append(TrainerRow(trainer, counts, everything.database_share(counts.points), read))
     return rows
 

@@ -53,7 +53,7 @@ class Standing(serializers.Serializer):
     eta_seconds = Number(allow_null=True)
     last_event = serializers.DateTimeField(allow_null=True, help_text="By the clock of its records.")
     data_as_of = serializers.DateTimeField(
-        source="source.last_synced", allow_null=True, help_text="When its source was last read completely."
+        source="source.as_of", allow_null=True, help_text="Up to when what its source holds is known."
     )
     version = serializers.IntegerField(help_text="Rises with every change of the run.")
 
@@ -190,7 +190,7 @@ class RunStatus(ApiView):
     def get(self, request: Request, pk: int) -> Response:
         """Its status, progress and how old that knowledge is."""
         shown = ("status", "stalled", "status_reason", "status_since", "step", "total_steps", "epoch", "pulse",
-                 "early_stopped", "last_event", "version", "source__last_synced")
+                 "early_stopped", "last_event", "version", "source__last_synced", "source__followed")
         runs = Run.objects.visible_to(request.user).select_related("source").only(*shown)
         return Response(Standing(get_object_or_404(runs, pk=pk)).data)
 

@@ -8,7 +8,6 @@ from celery.exceptions import OperationalError
 from django.db.models import Count, F, Q
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
@@ -20,6 +19,7 @@ from runs.api.paging import PageQuery, page, page_of
 from runs.api.problems import Unavailable
 from runs.api.schema import Problem
 from runs.models import Run, Source
+from runs.models.trainer import is_syncing
 from runs.tasks import sync_source
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from rest_framework.request import Request
 
-FIELDS = ("id", "root", "layout", "enabled", "status", "last_synced", "last_error", "problems")
+FIELDS = ("id", "root", "layout", "enabled", "status", "last_synced", "followed", "last_error", "problems")
 
 
 class SourceRow(serializers.Serializer):
@@ -39,7 +39,8 @@ class SourceRow(serializers.Serializer):
     layout = serializers.ChoiceField(Source.Layout.choices)
     enabled = serializers.BooleanField()
     status = serializers.ChoiceField(Source.Status.choices)
-    last_synced = serializers.DateTimeField(allow_null=True, help_text="Up to when its data is known.")
+    last_synced = serializers.DateTimeField(allow_null=True, help_text="When all of it was last looked at.")
+    followed = serializers.DateTimeField(allow_null=True, help_text="Up to when a follower knows what grows in it.")
     last_error = serializers.CharField()
     problems = serializers.ListField(child=serializers.JSONField(), help_text="What the last scan found odd.")
     syncing = serializers.BooleanField(help_text="Whether a sync works on it now.")
@@ -65,15 +66,14 @@ class Disabled(APIException):
 
 def sources(user: User | AnonymousUser) -> QuerySet[Source, Any]:
     """The visible ones, with how many runs each has."""
-    return Source.objects.visible_to(user).values(*FIELDS, "leased_until").annotate(
+    return Source.objects.visible_to(user).values(*FIELDS, "leased_by", "leased_until").annotate(
         trainer=F("trainer__slug"), runs=Count("runs", filter=Q(runs__lifecycle_stage=Run.Stage.ACTIVE))
     )
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
     """The row as it is told."""
-    lease = row.pop("leased_until")
-    return row | {"syncing": lease is not None and lease > now()}
+    return row | {"syncing": is_syncing(row.pop("leased_by"), row.pop("leased_until"))}
 
 
 class Sources(ApiView):

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
 
+#: At the end of the name of a lease's holder that is a follower: it gives the source back within moments.
+FOLLOWS = "/follow"
+#: A source that a follower knew this recently is followed.
+FOLLOWING = timedelta(seconds=15)
+
+
 def visible_trainers(user: User | AnonymousUser, prefix: str = "") -> Q:
     """The one rule of who sees what, as a filter on the trainer found under ``prefix``.
 
@@ -89,6 +95,16 @@ def stale_from(at: datetime) -> int:
     return math.ceil(at.timestamp() + 2 * settings.TRAINMON_SYNC_INTERVAL)
 
 
+def as_of(last_synced: datetime | None, followed: datetime | None) -> datetime | None:
+    """The later of the two; what was never scanned is not known, whoever follows it."""
+    return max(last_synced, followed) if last_synced and followed else last_synced
+
+
+def is_syncing(holder: str, until: datetime | None) -> bool:
+    """Whether this lease is a sync's; a follower has one for moments, again and again, and does not count."""
+    return until is not None and until > now() and not holder.endswith(FOLLOWS)
+
+
 class SourceQuerySet(models.QuerySet["Source"]):
     """Sources, by who may see them."""
 
@@ -102,6 +118,8 @@ class Source(models.Model):
 
     ``leased_by``/``leased_until`` say which sync works on it now: claimed with one UPDATE,
     renewed by heartbeat, checked again in every transaction that writes (runs/lease.py).
+    ``last_synced`` is when all of it was last looked at, ``followed`` up to when the follower
+    knows what grows in it (runs/follow.py).
     ``verdicts`` and ``fingerprint`` are what the last complete scan saw, so that an
     unchanged tree costs one stat a file.
     """
@@ -135,6 +153,8 @@ class Source(models.Model):
         default=False,
         help_text="Set when an empty or exchanged root is right: the next sync marks the vanished runs as missing.",
     )
+    followed = models.DateTimeField(
+        null=True, editable=False, help_text="Up to when a follower knows all that moves in it.")
     leased_by = models.CharField(max_length=200, blank=True, editable=False)
     leased_until = models.DateTimeField(null=True, editable=False)
     verdicts = models.BinaryField(default=b"", editable=False)
@@ -155,12 +175,22 @@ class Source(models.Model):
     @property
     def syncing(self) -> bool:
         """Whether a sync holds it now."""
-        return self.leased_until is not None and self.leased_until > now()
+        return is_syncing(self.leased_by, self.leased_until)
+
+    @property
+    def as_of(self) -> datetime | None:
+        """The moment up to which its runs are known; None where it was never read."""
+        return as_of(self.last_synced, self.followed)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a follower reads what grows in it as it grows."""
+        return self.enabled and self.followed is not None and self.followed > now() - FOLLOWING
 
     @property
     def stale(self) -> bool:
         """Whether it was read once and not for two intervals, although it should have been."""
-        return self.enabled and self.last_synced is not None and self.last_synced < stale_before()
+        return self.enabled and self.as_of is not None and self.as_of < stale_before()
 
     @property
     def state(self) -> str:

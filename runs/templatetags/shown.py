@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import now
 
 from runs.models import Job, Run, Source
-from runs.models.trainer import stale_before, stale_from
+from runs.models.trainer import as_of, stale_before, stale_from
 from runs.status import duration as duration_in_words
 
 if TYPE_CHECKING:
@@ -263,16 +263,17 @@ def data_as_of(context: dict[str, Any]) -> dict[str, Any]:
     if not user.is_authenticated:
         return {}
     if "sources_seen" in context:
-        sources = [(one.status, one.last_synced) for one in context["sources_seen"] if one.enabled]
+        sources = [(one.status, one.as_of) for one in context["sources_seen"] if one.enabled]
     else:
         enabled = Source.objects.visible_to(user).filter(enabled=True)
-        sources = list(enabled.order_by().values_list("status", "last_synced"))
+        rows = enabled.order_by().values_list("status", "last_synced", "followed")
+        sources = [(status, as_of(synced, followed)) for status, synced, followed in rows]
     run = context.get("run")
     if isinstance(run, Run):
-        at = run.source.last_synced
+        at = run.source.as_of
     else:
         broken = (Source.Status.ERROR, Source.Status.NEW)
-        at = min((synced for status, synced in sources if status not in broken and synced is not None), default=None)
+        at = min((read for status, read in sources if status not in broken and read is not None), default=None)
     return {
         "at": at,
         "until": stale_from(at) if at else None,

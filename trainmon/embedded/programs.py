@@ -50,6 +50,10 @@ class Programs:
         words.append("trainmon.asgi:application")
         return self.python("web", *words, pool=WEB_POOL, pass_fds=(listener,))
 
+    def follower(self) -> Program:
+        """What reads the logs as they grow; each of its threads asks for a connection while it needs one."""
+        return self.python("follower", "manage.py", "sync_runs", "--watch")
+
     def worker(self) -> Program:
         """The Celery worker (pool and concurrency stand in settings)."""
         return self.python("worker", *celery("worker"), "--without-gossip", "--without-mingle", pool=WORKER_POOL)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
+from django.db.models import QuerySet
 
+from runs.follow import Follower
 from runs.lease import Busy
 from runs.models import Source
 from runs.progress import Bar, table
@@ -45,13 +48,22 @@ class Command(BaseCommand):
         parser.add_argument("--confirm-loss", action="store_true",
                             help="the runs that vanished from an empty or exchanged root are really gone")
 
+        parser.add_argument("--watch", action="store_true",
+                            help="follow the sources for ever: read what grows as it grows, until SIGTERM or Ctrl-C")
+        parser.add_argument("--poll", action="store_true", help="with --watch: look each second, without inotify")
+
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["workers"] <= 64:
             self.refuse(f"--workers {options['workers']}: use a number from 1 to 64")
         if options["confirm_loss"] and options["dry_run"]:
             self.refuse("--confirm-loss with --dry-run: a dry run writes nothing, so it cannot confirm a loss")
+        if options["poll"] and not options["watch"]:
+            self.refuse("--poll belongs to --watch")
+        for name in ("full", "dry_run", "json", "confirm_loss") if options["watch"] else ():
+            if options[name]:
+                self.refuse(f"--watch with --{name.replace('_', '-')}: it follows until it is stopped")
         try:
-            self.sync_all(options)
+            self.follow(options) if options["watch"] else self.sync_all(options)
         except OperationalError as error:
             raise CommandError(f"the database failed: {error}".strip()) from error
 
@@ -70,20 +82,36 @@ class Command(BaseCommand):
         if any(isinstance(one, Failed) or one.problems for one in outcomes):
             sys.exit(1)
 
-    def sources(self, options: dict[str, Any]) -> list[Source]:
-        """The sources that the arguments name; all enabled ones without arguments."""
+    def follow(self, options: dict[str, Any]) -> None:
+        """Follow what the options name, sources that come later too; ends when it is asked to."""
+        named = self.named(options)
+        follower = Follower(lambda: self.chosen(named, options).filter(enabled=True), poll=options["poll"])
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: follower.stop.set())
+        self.stdout.write(f"Following {self.chosen(named, options).count()} sources.")
+        self.stdout.flush()
+        follower.run()
+
+    def named(self, options: dict[str, Any]) -> list[Source]:
+        """The sources that the arguments name, registered."""
         try:
-            named = [register(one, dry_run=options["dry_run"]) for one in options["paths"]]
+            return [register(one, dry_run=options["dry_run"]) for one in options["paths"]]
         except ValidationError as error:
             self.refuse(" ".join(error.messages))
-        chosen = Source.objects.select_related("trainer").filter(enabled=True)
-        if named:
-            chosen = Source.objects.select_related("trainer").filter(pk__in=[source.pk for source in named])
+
+    def chosen(self, named: list[Source], options: dict[str, Any]) -> QuerySet[Source]:
+        """The named sources, else the enabled ones; less those that options leave out."""
+        chosen = Source.objects.select_related("trainer")
+        chosen = chosen.filter(pk__in=[source.pk for source in named]) if named else chosen.filter(enabled=True)
         if options["trainer"]:
             chosen = chosen.filter(trainer__slug=options["trainer"])
         if options["source"] is not None:
             chosen = chosen.filter(pk=options["source"])
-        found = list(chosen)
+        return chosen
+
+    def sources(self, options: dict[str, Any]) -> list[Source]:
+        """The sources that the arguments name; all enabled ones without arguments."""
+        found = list(self.chosen(self.named(options), options))
         if not found and (options["trainer"] or options["source"] is not None):
             known = ", ".join(f"{s.trainer.slug} (source {s.pk})" for s in Source.objects.select_related("trainer"))
             self.refuse(f"no such source; there are: {known or 'none'}")
@@ -91,7 +119,7 @@ class Command(BaseCommand):
             self.refuse("no sources yet: name a folder, e.g. manage.py sync_runs lora=/volume/tensorboard")
         return found
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: str) -> NoReturn:
         """Bad arguments: exit 2."""
         raise CommandError(why, returncode=2)
 

@@ -44,7 +44,7 @@ def stop_behind(trouble: BaseException | None) -> StopRequested | None:
 class Command(BaseCommand):
     """Start in order, tell where the site is, look after it until Ctrl-C."""
 
-    help = "Run trainmon: database, migrations, first admin, first sync, site, worker and clock."
+    help = "Run trainmon: database, migrations, first admin, first sync, site, follower, worker and clock."
     # The database that the checks of other commands ask is what this one starts.
     requires_system_checks: list[str] = []
 
@@ -103,6 +103,7 @@ class Command(BaseCommand):
         connections.close_all()
         self.supervisor.add(self.programs.web(self.listener.fileno()))
         self.first_sync()
+        self.supervisor.add(self.programs.follower())
         self.supervisor.add(self.programs.worker())
         self.supervisor.add(self.programs.beat())
         self.supervisor.wait_for(lambda: port.site_answers(self.listener))
