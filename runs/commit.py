@@ -79,6 +79,7 @@ def commit(batch: Batch, lease: Lease) -> None:
         for run_id in runs.keys() & set(batch.done):
             settle(runs[run_id], time.time(), transitions)
         Transition.objects.bulk_create(transitions)
+        jobs_at |= jobs.settle(runs[pk] for pk in runs.keys() & set(batch.done) if _judged(runs[pk]) != before[pk])
         changed = [run for pk, run in runs.items() if pk in heard or _judged(run) != before[pk]]
         for run in changed:
             run.version += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +52,14 @@ def apply_facts(run: Run, file: LogFile, blocks: list[Block], mtime: float) -> N
     points = [piece for block in blocks for piece in block.points]
     if points:
         _beat(run, file, points)
+    _step_on(run, file, points or [one for block in blocks for one in (*block.texts, *block.blobs)])
+
+
+def _step_on(run: Run, file: LogFile, written: Sequence[object]) -> None:
+    """Remember when the training last moved: a step came, or anything in an event file (a job's log may repeat itself)."""
+    moved = run.step != run.pulse.get("stepped_to") or (file.kind == LogFile.Kind.EVENTS and bool(written))
+    if moved and run.last_arrival is not None:
+        run.pulse = {**run.pulse, "stepped": run.last_arrival.timestamp(), "stepped_to": run.step}
 
 
 def believable(walls: np.ndarray) -> np.ndarray:
@@ -123,6 +131,9 @@ def evidence_of(run: Run) -> Evidence:
         has_points=run.point_count > 0,
         steps=run.pulse.get("steps", []),
         arrivals=run.pulse.get("arrivals", []),
+        stepped=run.pulse.get("stepped"),
+        phase=run.stage,
+        longest_phase=run.pulse.get("phases", {}).get(run.stage),
     )
 
 

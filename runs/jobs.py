@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from runs import artifacts, loglines, redact
 from runs.artifacts import Named
 from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogFile, Run, Transition
+from runs.models.run import Status
 from runs.readers import naming
 from runs.readers.plain import plain, plain_json
 from runs.readers.progress import ENDED, legal
 from runs.readers.records import Block, Figures, Said
+from runs.rows import save_all
 
 PROGRESS = "progress"
 #: Stages of a job's way that are kept: a job that samples every hundred steps enters thousands.
 STAGES_KEPT = 500
+PHASES_KEPT = 30
+SILENT = frozenset({Status.LOST, Status.UNKNOWN})
 
 
 def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> dict[int, int]:
@@ -43,6 +49,26 @@ def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> d
         job.save()
     artifacts.store(file, file.reading, named, jobs, external)
     return {job.pk: job.version for job in jobs.values()}
+
+
+def settle(runs: Iterable[Run]) -> dict[int, int]:
+    """Running jobs of runs that silence has judged are as their runs; the versions that they have now.
+
+    The caller holds the runs' locks.
+    """
+    silent = {run.pk: run for run in runs if run.status in SILENT}
+    if not silent:
+        return {}
+    jobs = list(Job.objects.select_for_update().filter(run__in=silent, status=Status.RUNNING).order_by("pk"))
+    for job in jobs:
+        run = silent[job.run_id]
+        Transition.objects.create(
+            run=run, job=job, old=job.status, new=run.status, reason=run.status_reason, evidence=run.status_evidence,
+            at=run.status_since or job.last_event or dated())
+        job.status = run.status
+        job.version += 1
+    save_all(jobs, ["status", "version"])
+    return {job.pk: job.version for job in jobs}
 
 
 def _external(file: LogFile, name: str) -> str:
@@ -85,6 +111,8 @@ def _advance(job: Job, said: Said, *, again: bool) -> None:
     ``again``: the file was read before, so the change may be known.
     """
     at = moment(said.at)
+    if said.status is None and job.status in SILENT and not again:
+        said = replace(said, status="running")
     if said.status and said.status != job.status and _may_become(job, said):
         change = Transition(
             run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or dated(),
@@ -139,6 +167,8 @@ def _may_become(job: Job, said: Said) -> bool:
 
 def _tell_run(run: Run, job: Job, said: Said, *, printed: bool) -> None:
     """The run stands as its latest job does."""
+    if job.stage != run.stage:
+        _leave(run, job)
     run.stage = job.stage
     if job.total_steps is not None:
         run.total_steps = job.total_steps
@@ -154,6 +184,15 @@ def _tell_run(run: Run, job: Job, said: Said, *, printed: bool) -> None:
         job.config = run.param_sources["job"]
     if said.status == job.status:
         _hear(run, job, said, printed=printed)
+
+
+def _leave(run: Run, job: Job) -> None:
+    """Remember how long the stage took that the job has left: the longest of each is looked at when it is silent."""
+    if len(job.stages) < 2 or None in (since := job.stages[-2][1], until := job.stages[-1][1]):
+        return
+    longest, stage = run.pulse.get("phases", {}), job.stages[-2][0]
+    if until > since and until - since > longest.get(stage, 0.0) and (stage in longest or len(longest) < PHASES_KEPT):
+        run.pulse = {**run.pulse, "phases": {**longest, stage: round(until - since, 3)}}
 
 
 def _hear(run: Run, job: Job, said: Said, *, printed: bool) -> None:

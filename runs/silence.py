@@ -19,9 +19,11 @@ from runs.status import LEAST_BUDGET
 def silent(sources: Collection[int]) -> dict[int, list[int]]:
     """The runs of these sources that would be judged otherwise now than they stand, by source."""
     now = time.time()
-    due = Q(status=Status.RUNNING, last_arrival__lt=moment(now - LEAST_BUDGET)) | Q(stalled=True)
+    due = (Q(status=Status.RUNNING, last_arrival__lt=moment(now - LEAST_BUDGET)) | Q(stalled=True)
+           | Q(status=Status.RUNNING, pulse__stepped__lt=now - LEAST_BUDGET))
     waiting = Run.objects.filter(due | Q(status_reason=""), source__in=sources).order_by().only(
-        "source", "status", "stalled", "status_reason", "said", "pulse", "step", "last_arrival", "last_event", "point_count")
+        "source", "status", "stalled", "status_reason", "said", "pulse", "step", "stage", "last_arrival", "last_event",
+        "point_count")
     found: dict[int, list[int]] = {}
     for run in waiting:
         if has_aged(run, now):

@@ -4,6 +4,11 @@ Evidence, strongest first: a terminal record in its log; trainer_state.json at i
 step; growth that we saw (at the first sync: the files' mtime); silence.  An event file has
 no end mark: after its budget of silence a run is unknown, never finished.  A verdict by
 silence is never final: when data returns, so does running.
+
+Silence is that of the steps.  Where lines arrive and no step does (heartbeats, GPU figures), a run
+is stalled, not lost: its process lives.  A phase beside the training (sampling, saving a
+checkpoint, evaluation) may be silent for longer: twice as long as the longest such phase that was
+seen, or PHASE_TIMES the budget where none was.
 """
 
 from __future__ import annotations
@@ -21,6 +26,10 @@ FIRST_BUDGET = 300.0
 STEPS_TIMES, ARRIVALS_TIMES = 6, 3
 #: A job that said it was running is lost after this many budgets of silence.
 LOST_AFTER = 4
+#: Of the budget, in a phase like which none was seen; and of the longest such phase that was.
+PHASE_TIMES, LONGEST_TIMES = 3, 2
+#: Stages that are no phase beside the training.
+IN_TRAINING = frozenset({"", "training", "queued", "completed", "failed", "cancelled"})
 TERMINAL = frozenset({"finished", "failed", "killed"})
 
 
@@ -30,6 +39,8 @@ class Evidence:
 
     ``said``/``said_at``/``said_by``: the last status by its own words and who said it.
     ``steps``: recent (wall, step) pairs; ``arrivals``: when bytes were seen to arrive.
+    ``stepped``: when bytes arrived that brought a step or a figure of the training.
+    ``phase``: what it is doing beside the training; ``longest_phase``: the longest such one seen.
     """
 
     said: str = ""
@@ -42,6 +53,9 @@ class Evidence:
     has_points: bool = False
     steps: Sequence[Sequence[float]] = ()
     arrivals: Sequence[float] = ()
+    stepped: float | None = None
+    phase: str = ""
+    longest_phase: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,11 @@ def budget(evidence: Evidence) -> float:
         waits.append(ARRIVALS_TIMES * max(gaps))
     if len(evidence.arrivals) < 3:
         waits.append(FIRST_BUDGET)
-    return max(waits)
+    if evidence.phase in IN_TRAINING:
+        return max(waits)
+    if evidence.longest_phase is None:
+        return PHASE_TIMES * max(waits)
+    return max(*waits, LONGEST_TIMES * evidence.longest_phase)
 
 
 def step_intervals(steps: Sequence[Sequence[float]]) -> list[float]:
@@ -92,17 +110,25 @@ def step_intervals(steps: Sequence[Sequence[float]]) -> list[float]:
 def _by_silence(evidence: Evidence, now: float) -> Verdict:
     assert evidence.last_arrival is not None
     silence, allowed = max(0.0, now - evidence.last_arrival), budget(evidence)
+    still = max(silence, now - evidence.stepped) if evidence.stepped is not None else silence
     intervals = step_intervals(evidence.steps)
-    facts = {
+    facts: dict[str, Any] = {
         "silence_seconds": round(silence, 1),
         "budget_seconds": round(allowed, 1),
         "median_step_seconds": round(median(intervals), 3) if intervals else None,
         "last_arrival": evidence.last_arrival,
     }
+    if evidence.stepped is not None:
+        facts["no_step_seconds"] = round(still, 1)
+    if evidence.phase not in IN_TRAINING:
+        facts |= {"phase": evidence.phase, "longest_phase_seconds": evidence.longest_phase}
     rhythm = f", median step {duration(median(intervals))}" if intervals else ""
-    if silence <= allowed:
+    within = f" in {evidence.phase}" if evidence.phase not in IN_TRAINING else ""
+    if still <= allowed:
         return Verdict("running", f"data is arriving{rhythm}", evidence.last_arrival, evidence=facts)
-    quiet = f"no step for {duration(silence)}{rhythm}"
+    quiet = f"no step for {duration(still)}{within}{rhythm}"
+    if silence <= allowed:
+        return Verdict("running", f"{quiet}, though its log goes on", evidence.last_arrival, stalled=True, evidence=facts)
     if evidence.has_job and evidence.said == "running":
         if silence <= LOST_AFTER * allowed:
             return Verdict("running", quiet, evidence.last_arrival, stalled=True, evidence=facts)
