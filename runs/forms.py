@@ -29,3 +29,14 @@ class SampleQuestion(PageNumber):
 
     tag = forms.CharField(max_length=1100, required=False, strip=False)
     step = forms.IntegerField(min_value=-(2**63), max_value=2**63 - 1, required=False)
+
+
+class LogQuestion(forms.Form):
+    """Which lines of a log: those that fit, from a place on, or around a line."""
+
+    level = forms.CharField(max_length=10, required=False)
+    event = forms.CharField(max_length=100, required=False)
+    search = forms.CharField(max_length=200, required=False, strip=False)
+    stream = forms.IntegerField(min_value=1, max_value=2**62, required=False)
+    line = forms.IntegerField(min_value=1, max_value=10**12, required=False)
+    offset = forms.IntegerField(min_value=0, max_value=10**12, required=False)

@@ -305,7 +305,7 @@ def _window(chunks: list[_Chunk], level: str, event: str, first: int, last: int)
             entries += [_entry(raws[at], chunk.before + at) for at in range(begin, min(end, len(raws)))]
             continue
         fits = (one for at, raw in enumerate(raws)
-                if _fits(one := _entry(raw, chunk.before + at), level, event))
+                if _may_fit(raw, level, event) and _fits(one := _entry(raw, chunk.before + at), level, event))
         entries += [one for place, one in enumerate(fits) if begin <= place < end]
     return entries
 
@@ -365,6 +365,14 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _strings(item)
+
+
+def _may_fit(raw: bytes, level: str, event: str) -> bool:
+    """Whether a line may have this level and event, by its bytes: most need not be decoded to see that they have not."""
+    if b"\\u" in raw:  # escaped, it would not be found
+        return True
+    plainly = event.isascii() and event.isprintable() and not set(event) & set('"\\/')
+    return (level[:4].lower().encode() in raw.lower()) and (not plainly or event.encode() in raw)
 
 
 def _fits(entry: dict[str, Any], level: str, event: str) -> bool:

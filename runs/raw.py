@@ -1,4 +1,4 @@
-"""A log file as it lies on disk, for download: opened within its root, sent in small pieces."""
+"""A file of a source as it lies on disk, for download: opened within its root, sent in small pieces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ def open_file(file: LogFile) -> Opened:
 
     ``file`` comes with its source: nothing here asks the database.
     """
-    with opened(file.source.root, bytes(file.path)) as fd:
+    return open_at(file.source.root, bytes(file.path))
+
+
+def open_at(root: str, path: bytes) -> Opened:
+    """Open a file below a source's root, likewise."""
+    with opened(root, path) as fd:
         seen = identity.of(fd)
         etag = f'"{seen.device:x}-{seen.inode:x}-{seen.size:x}-{seen.mtime_ns:x}"'
         return Opened(FileIO(os.dup(fd)), seen.size, etag)
@@ -82,7 +87,7 @@ def part(header: str, size: int) -> tuple[int, int] | None:
     return (start, stop) if start < size else None
 
 
-def plain_name(file: LogFile) -> str:
-    """The file's name without what a header, a shell or a terminal could stumble over."""
-    name = file.path_text.rsplit("/", 1)[-1]
+def plain_name(path: str) -> str:
+    """A file's name without what a header, a shell or a terminal could stumble over."""
+    name = path.rsplit("/", 1)[-1]
     return "".join("_" if unicodedata.category(sign)[0] == "C" or sign in '\\/"' else sign for sign in name)[:200]

@@ -1,4 +1,4 @@
-"""An image or sound out of an event file, checked that it is still what was read, or a file that a log names: its bytes."""
+"""An image or sound: out of an event file, checked that it is still what was read, or a file that a log names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runs.readers.source import Source
 
 #: Longer records are not served; they would fill the memory of the site.
 LARGEST = 32 * 1024 * 1024
+TOO_LARGE = f"it is larger than {LARGEST >> 20} MiB"
 #: Pixels that a browser is asked to draw: a small file may unfold into many (4 bytes each), and fill its memory.
 PIXELS = 50_000_000
 
@@ -46,9 +47,10 @@ def read(sample: Sample, number: int = 0) -> Media | Gone:
     """
     if why := unreadable(sample):
         return Gone(why)
+    path = bytes(sample.path if sample.is_file else sample.log_file.path)
     try:
-        with opened(sample.log_file.source.root, bytes(sample.path or sample.log_file.path)) as fd:
-            return _whole(fd) if sample.path else _read(fd, sample, number)
+        with opened(sample.log_file.source.root, path) as fd:
+            return _whole(fd, number) if sample.is_file else _read(fd, sample, number)
     except FileNotFoundError:
         return Gone("its file is gone from disk")
     except media.NotThere as error:
@@ -60,22 +62,29 @@ def read(sample: Sample, number: int = 0) -> Media | Gone:
 def unreadable(sample: Sample) -> str:
     """Why it cannot be there, by what is known without looking; "" where it may be."""
     file = sample.log_file
-    if sample.said or sample.path:
-        return "" if sample.path else "it lies outside of the folder that is read"
+    if sample.is_file:
+        outside, vast = not sample.path, (sample.size or 0) > LARGEST
+        return "it lies outside of its source's folder" if outside else TOO_LARGE if vast else ""
     if sample.generation != file.reading:
         return "its file has been replaced"
     if file.missing:
         return "its file is gone from disk"
-    return f"it is larger than {LARGEST >> 20} MiB" if sample.length > LARGEST else ""
+    return TOO_LARGE if sample.length > LARGEST else ""
 
 
-def _whole(fd: int) -> Media | Gone:
-    """An image that is a file of its own."""
-    size = os.fstat(fd).st_size
-    if size > LARGEST:
-        return Gone(f"it is larger than {LARGEST >> 20} MiB")
-    data = os.pread(fd, size, 0)
-    return Media(data, media.media_type(data), 1, pixels.of(data))
+def _whole(fd: int, number: int) -> Media | Gone:
+    """A file of its own, as it is now."""
+    if number:
+        return Gone("there is no such image in its file")
+    if os.fstat(fd).st_size > LARGEST:
+        return Gone(TOO_LARGE)
+    data = b""
+    # one that grows meanwhile is cut where it was allowed to end
+    while piece := os.pread(fd, LARGEST - len(data), len(data)):
+        data += piece
+    if not (kind := media.media_type(data)):  # a log may name any file of its source: only what is an image is given out
+        return Gone("it is no PNG, JPEG, GIF or WebP")
+    return Media(data, kind, 1, pixels.of(data))
 
 
 def _read(fd: int, sample: Sample, number: int) -> Media | Gone:

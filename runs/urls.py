@@ -6,6 +6,7 @@ from runs.views import annotations, notes
 from runs.views.charts import run_charts
 from runs.views.files import run_files, run_raw
 from runs.views.history import run_history
+from runs.views.job_logs import run_log
 from runs.views.listing import known, order, run_form, run_list, run_totals, saved_view
 from runs.views.parameters import run_parameters
 from runs.views.samples import run_sample, run_samples
@@ -25,6 +26,7 @@ urlpatterns = [
     path("views/<int:pk>/change/", change_view, name="change-view"),
     path("views/<int:pk>/delete/", delete_view, name="delete-view"),
     path("<int:pk>/", run_charts, name="run"),
+    path("<int:pk>/logs/", run_log, name="run-logs"),
     path("<int:pk>/samples/", run_samples, name="run-samples"),
     path("<int:pk>/samples/<int:sample>/", run_sample, name="run-sample"),
     path("<int:pk>/parameters/", run_parameters, name="run-parameters"),

@@ -22,7 +22,7 @@ from runs.query.conditions import tag_ids
 from runs.query.grammar import Metric, Unclear
 from runs.query.rows import OF_SOURCE, rows
 from runs.templatetags.listed import lines
-from streaming import runpage
+from streaming import jobpage, runpage
 
 #: Columns that a row may have.
 MOST_COLUMNS = 21
@@ -89,4 +89,7 @@ KINDS: dict[str, Kind] = {
     "run-latest": Kind("run", runpage.latest_rows, runpage.check_list),
     "run-figures": Kind("run", runpage.run_figures, runpage.check_tags),
     "job-progress": Kind("job", job_progress),
+    "job-row": Kind("job", jobpage.job_rows),
+    "job-head": Kind("job", jobpage.job_heads),
+    "job-live": Kind("job", jobpage.job_figures),
 }

@@ -4,11 +4,14 @@ from django.urls import path, re_path
 
 from runs.api import (
     annotations,
+    artifacts,
     compare,
     description,
     details,
     exports,
     ingest,
+    job_logs,
+    jobs,
     listing,
     records,
     root,
@@ -20,6 +23,7 @@ from runs.api import (
 app_name = "api"
 
 RUN = "runs/<int:pk>/"
+JOB = "jobs/<str:job>/"
 
 urlpatterns = [
     path("", root.Root.as_view(), name="root"),
@@ -46,6 +50,16 @@ urlpatterns = [
     path(f"{RUN}notes/<int:note>/", annotations.OneNote.as_view(), name="run-note"),
     path(f"{RUN}tags/", annotations.Tags.as_view(), name="run-tags"),
     path(f"{RUN}bookmark/", annotations.OneBookmark.as_view(), name="run-bookmark"),
+    path("jobs/", jobs.Jobs.as_view(), name="jobs"),
+    path(JOB, jobs.OneJob.as_view(), name="job"),
+    path(f"{JOB}summary/", jobs.Summary.as_view(), name="job-summary"),
+    path(f"{JOB}logs/", job_logs.JobLog.as_view(), name="job-log"),
+    path(f"{JOB}logs/view/", job_logs.JobLogView.as_view(), name="job-log-view"),
+    path(f"{JOB}artifacts/", artifacts.JobArtifacts.as_view(), name="job-artifacts"),
+    path(f"{JOB}artifacts/samples/<path:file>/", artifacts.JobSample.as_view(), name="job-sample"),
+    path(f"{JOB}checkpoints/", artifacts.JobCheckpoints.as_view(), name="job-checkpoints"),
+    path(f"{JOB}checkpoints/<path:file>/download/", artifacts.JobCheckpoint.as_view(), name="job-checkpoint"),
+    path(f"{JOB}cancel/", jobs.Cancel.as_view(), name="job-cancel"),
     path("series/", series.SeriesView.as_view(), name="series"),
     path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),

@@ -18,6 +18,7 @@ urlpatterns = [
     path("login/", LoginView.as_view(template_name="login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("runs/", include("runs.urls")),
+    path("jobs/", include("runs.job_urls")),
     path("trainers/<slug:slug>/", trainer_page, name="trainer"),
     path("as-of/", as_of, name="as-of"),
     path("sources/<int:pk>/", source_page, name="source"),

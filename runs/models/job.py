@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
 
 from runs.models.run import Status
 from runs.models.trainer import visible_trainers
@@ -13,13 +16,23 @@ from runs.models.trainer import visible_trainers
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
+#: Our status -> a job's own word for it, where its log used none.
+WORDS = {"finished": "completed", "killed": "cancelled"}
+ENDED = frozenset({Status.FINISHED, Status.FAILED, Status.KILLED})
+
 
 class JobQuerySet(models.QuerySet["Job"]):
     """Jobs, by who may see them."""
 
-    def visible_to(self, user: User | AnonymousUser) -> JobQuerySet:
-        """Only the jobs of trainers that this user may see."""
+    def visible_to(self, user: User | AnonymousUser, *, sources: Collection[int] | None = None) -> JobQuerySet:
+        """Only the jobs of trainers that this user may see; ``sources`` as for runs (RunQuerySet.visible_to)."""
+        if sources is not None:
+            return self.filter(source__in=sources)
         return self.filter(visible_trainers(user, "source__trainer__"))
+
+    def active(self) -> JobQuerySet:
+        """Jobs whose runs are neither buried nor purged."""
+        return self.filter(run__lifecycle_stage="active")
 
 
 class Job(models.Model):
@@ -64,20 +77,62 @@ class Job(models.Model):
     )
     version = models.BigIntegerField(default=0)
 
+    #: Why it stands as it does, in words (runs/jobcards.py).
+    status_reason: str = ""
+    first_error: Event | None = None
+
     objects = JobQuerySet.as_manager()
 
     class Meta:
         ordering = ["-last_event", "-id"]
         # each run counts its own jobs: two runs may both have a "job 1"
         constraints = [models.UniqueConstraint(fields=["run", "external_id"], name="job_once_per_run")]
-        indexes = [models.Index(fields=["source", "external_id"], name="job_by_external_id")]
+        indexes = [
+            models.Index(fields=["source", "external_id"], name="job_by_external_id"),
+            models.Index(F("last_event").desc(nulls_last=True), F("id").desc(), name="job_by_last_event"),
+            # what stands as it does, counted for the tabs of the list
+            models.Index(fields=["source", "status"], include=["id", "run"], name="job_by_source_and_status"),
+            models.Index(fields=["error_type"], condition=~Q(error_type=""), name="job_by_error_type"),
+        ]
 
     def __str__(self) -> str:
         return self.external_id
 
     def get_absolute_url(self) -> str:
-        """The page of the job's run."""
-        return self.run.get_absolute_url()
+        """The job's page."""
+        return reverse("job", args=[self.pk])
+
+    @property
+    def said(self) -> str:
+        """How it stands in the words of jobs: its log's own, else pending, running, completed, failed, cancelled."""
+        return self.word or WORDS.get(self.status, self.status)
+
+    @property
+    def stalled(self) -> bool:
+        """Running, but without a step for longer than usual; as its run is (ask with the run)."""
+        return self.status == Status.RUNNING and self.run.status == Status.RUNNING and self.run.stalled
+
+    @property
+    def progress(self) -> float | None:
+        """Share of its steps done, 0 to 1; None where the total is not known."""
+        if not self.total_steps or self.step is None:
+            return None
+        return min(1.0, max(0.0, self.step / self.total_steps))
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its start to its end, or to its last line so far."""
+        until = self.ended or self.last_event
+        return None if self.started is None or until is None else (until - self.started).total_seconds()
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds to its end, as its log says, else at its speed; None where it does not run or nobody can know."""
+        if self.status != Status.RUNNING or self.eta_seconds is not None:
+            return self.eta_seconds if self.status == Status.RUNNING else None
+        if not self.total_steps or self.step is None or not self.speed or self.speed < 0:
+            return None
+        return max(0, self.total_steps - self.step) / self.speed
 
 
 class Event(models.Model):

@@ -156,3 +156,8 @@ class Sample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tag} at step {self.step}"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own, not a record of an event file."""
+        return bool(self.said or self.path)

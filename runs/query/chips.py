@@ -87,6 +87,7 @@ SENTENCES: dict[str, Any] = {
     "bookmarked": lambda word: "bookmarked by me" if word == "mine" else "bookmarked for the team",
     "pinned": lambda _: "pinned",
     "missing": lambda _: "files are missing",
+    "error_type": lambda text: f"error is {text}",
     "demo": lambda word: "demo data" if word == "1" else "without demo data",
     "run": None,
 }

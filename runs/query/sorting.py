@@ -21,6 +21,7 @@ from django.db.models import (
     IntegerField,
     OuterRef,
     Q,
+    QuerySet,
     Subquery,
     TextField,
     Value,
@@ -50,13 +51,13 @@ SORTED_BY = 200
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Runs with a ``sort_value`` of one kind: int, float, text, time, span, decimal; none: by their id alone.
+    """Runs (or jobs) with a ``sort_value`` of one kind: int, float, text, time, span, decimal; none: by their id alone.
 
     ``runs`` makes the query: most pages end before the last stretch begins.
     """
 
     kind: str
-    runs: Callable[[], RunQuerySet]
+    runs: Callable[[], QuerySet[Any]]
 
 
 def kinds(key: Metric | Param | str) -> list[str]:

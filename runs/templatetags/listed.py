@@ -195,7 +195,7 @@ def copied(asked: QueryDict | None) -> QueryDict:
 def asking(here: str, question: str) -> str:
     """The address of a question.  A saved view's own address without a question asks the view's: a page's
     usual length asks nothing and says so."""
-    return f"{here}?{question}" if question or here == reverse("runs") else f"{here}?limit=50"
+    return f"{here}?{question}" if question or here in (reverse("runs"), reverse("jobs")) else f"{here}?limit=50"
 
 
 @register.simple_tag(takes_context=True)

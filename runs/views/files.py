@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
-from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
-from runs import audit, disk, raw
+from runs import disk, raw
 from runs.models import LogFile, Run
 from runs.roles import sees_raw
-from runs.streamed import let_go
+from runs.sending import sent
 from runs.views.page import find, page_number, show
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 FILES_PER_PAGE = 100
 
@@ -42,32 +40,7 @@ def run_raw(request: HttpRequest, pk: int, file: int) -> HttpResponse | Streamin
     except (OSError, ValueError):
         trouble = f"{found.path_text} is gone from disk, or is no regular file any more. What was read of it is kept."
         return _shown(request, run, status=410, trouble=trouble)
-    return _sent(request, found, there)
-
-
-def _sent(request: HttpRequest, file: LogFile, there: raw.Opened) -> HttpResponse | StreamingHttpResponse:
-    asked = request.headers.get("Range", "")
-    if request.method == "HEAD" or request.headers.get("If-Range", there.etag) != there.etag:
-        asked = ""
-    span = raw.part(asked, there.size)
-    start, stop = span or (0, 0)
-    pieces = raw.Pieces(there.file, start, stop)
-    answer: HttpResponse | StreamingHttpResponse
-    if span is None or request.method == "HEAD":
-        pieces.close()
-        answer = HttpResponse(status=416 if span is None else 200)
-    else:
-        audit.record(request, "download raw", file, run=file.run_id, first=start, bytes=stop - start, size=there.size)
-        let_go()
-        answer = StreamingHttpResponse(pieces, status=206 if stop - start < there.size else 200)
-    if answer.status_code in (206, 416):
-        answer["Content-Range"] = f"bytes {start}-{stop - 1}/{there.size}" if span else f"bytes */{there.size}"
-    answer["Content-Type"] = "application/octet-stream"
-    answer["Content-Length"] = str(stop - start)
-    answer["Content-Disposition"] = content_disposition_header(True, raw.plain_name(file)) or "attachment"
-    answer["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    answer["Accept-Ranges"], answer["ETag"], answer["Cache-Control"] = "bytes", there.etag, "private, no-store"
-    return answer
+    return sent(request, there, found, found.path_text, found.run_id)
 
 
 def _shown(request: HttpRequest, run: Run, *, status: int = 200, trouble: str = "") -> HttpResponse:

@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 from django.shortcuts import get_object_or_404, render
 
 from runs.forms import PageNumber
-from runs.models import Bookmark, LogFile, Note, Run
+from runs.models import Bookmark, Job, LogFile, Note, Run
 from runs.query.rows import OF_SOURCE
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: (name, label, route) of each tab; the template of a tab is run_<name>.html, of the first run.html.
 TABS = [
     ("charts", "Charts", "run"),
+    ("logs", "Logs", "run-logs"),
     ("samples", "Samples", "run-samples"),
     ("parameters", "Parameters", "run-parameters"),
     ("files", "Files", "run-files"),
@@ -55,9 +56,10 @@ def find(request: HttpRequest, pk: int, *more: str) -> Run:
 def headed(runs: RunQuerySet, *more: str) -> RunQuerySet:
     """Runs with what their headers show and the columns ``more``."""
     hidden = {*OF_SOURCE, *LONG} - {"source__last_error", *more}
-    files = LogFile.objects.all()
+    files, jobs = LogFile.objects.all(), Job.objects.filter(run=OuterRef("pk")).order_by("-last_event", "-id")
     counted = {"note_total": _count(Note.objects.all()), "file_total": _count(files),
-               "damaged_files": _count(files.filter(UNREAD))}
+               "damaged_files": _count(files.filter(UNREAD)), "job_total": _count(Job.objects.all()),
+               "latest_job": Subquery(jobs.values("pk")[:1])}
     return runs.select_related("source__trainer", "dataset").defer(*sorted(hidden)).annotate(**counted)
 
 

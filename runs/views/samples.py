@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 from runs import disk
 from runs.forms import SampleQuestion
 from runs.models import Run, Sample, TextSummary
+from runs.raw import part
 from runs.samples import Gone, Media, read, unreadable
 from runs.views.page import find, show
 
@@ -74,12 +75,20 @@ def run_samples(request: HttpRequest, pk: int) -> HttpResponse:
 def run_sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
     """The bytes of an image or sound of a run that the user may see."""
     run = get_object_or_404(Run.objects.visible_to(request.user).only("pk"), pk=pk)
-    found = get_object_or_404(
-        Sample.objects.select_related("log_file__source").defer("log_file__state", "log_file__damages"), pk=sample, run=run)
+    return deliver(request, get_object_or_404(readable(), pk=sample, run=run))
+
+
+def readable() -> QuerySet[Sample]:
+    """Samples with all that reading them needs."""
+    return Sample.objects.select_related("log_file__source").defer("log_file__state", "log_file__damages")
+
+
+def deliver(request: HttpRequest, found: Sample) -> HttpResponse:
+    """The bytes of a sample that the user may see; a picture that says why where there are none."""
     number = request.GET.get("n", "0")
     if not (number.isascii() and number.isdigit() and len(number) < 6):
         raise BadRequest("n is the number of an image in its record, from 0.")
-    tag = "" if found.path else _etag(found, number)  # a file of its own may be written anew
+    tag = "" if found.is_file else _etag(found, number)
     if tag and request.headers.get("If-None-Match") == tag:
         return _guarded(HttpResponse(status=304), tag)
     try:
@@ -92,7 +101,11 @@ def run_sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
         return _placeholder("it is no PNG, JPEG, GIF or WebP", 200)
     if said.vast and _is_drawn(request):
         return _placeholder(f"it has {said.pixels / 1e6:,.0f} megapixels: open it to download", 200)
-    return _guarded(_served(found, said), tag)
+    if found.is_file:  # nobody vouches that it stays as it is: told by what it holds
+        tag = f'"{hashlib.sha256(said.data).hexdigest()[:32]}"'
+        if request.headers.get("If-None-Match") == tag:
+            return _guarded(HttpResponse(status=304), tag)
+    return _guarded(_served(request, found, said, tag), tag)
 
 
 def _current(run: Run) -> tuple[QuerySet[Any], QuerySet[Any]]:
@@ -138,9 +151,17 @@ def _etag(sample: Sample, number: str) -> str:
     return f'"{hashlib.sha256(said.encode() + bytes(file.head_hash)).hexdigest()[:32]}"'
 
 
-def _served(sample: Sample, found: Media) -> HttpResponse:
-    """Inline only what is known to be harmless to show."""
-    answer = HttpResponse(found.data, content_type=found.media_type or "application/octet-stream")
+def _served(request: HttpRequest, sample: Sample, found: Media, tag: str) -> HttpResponse:
+    """The bytes, or a range of them; inline only what is known to be harmless to show."""
+    size = len(found.data)
+    asked = request.headers.get("Range", "") if request.headers.get("If-Range", tag) == tag else ""
+    span = part(asked, size)
+    start, stop = span or (0, 0)
+    status = 416 if span is None else 206 if stop - start < size else 200
+    answer = HttpResponse(found.data[start:stop], status=status, content_type=found.media_type or "application/octet-stream")
+    answer["Accept-Ranges"] = "bytes"
+    if status != 200:
+        answer["Content-Range"] = f"bytes {start}-{stop - 1}/{size}" if span else f"bytes */{size}"
     if not found.media_type or found.vast:
         kind = found.media_type.partition("/")[2] or "bin"
         answer["Content-Disposition"] = f'attachment; filename="sample-{sample.pk}.{kind}"'

@@ -15,6 +15,7 @@ from django.utils.timezone import now
 
 from runs.chunks import CHUNK_POINTS, pack, summarize
 from runs.models import (
+    Checkpoint,
     Dataset,
     Event,
     Job,
@@ -111,6 +112,55 @@ def make_full_run(source: Source, **fields: Any) -> Run:
     Event.objects.create(run=run, log_file=file, generation=0, offset=5, level="ERROR", kind="oom", message="CUDA full")
     Note.objects.create(run=run, text="looks good\nso far")
     return run
+
+
+def make_job(run: Run | None = None, external_id: str = "", **fields: Any) -> Job:
+    """A job that runs: begun an hour ago, at step 400 of 1,000."""
+    run = run or make_run(status="running")
+    frozen_now = now()
+    defaults: dict[str, Any] = {
+        "status": "running", "stage": "training", "message": "Step 400/1000", "step": 400, "total_steps": 1000,
+        "started": frozen_now - timedelta(hours=1), "last_event": frozen_now,
+    }
+    external_id = external_id or f"train-{next(_number):012x}"
+    return Job.objects.create(source=run.source, run=run, external_id=external_id, **{**defaults, **fields})
+
+
+def make_full_job(run: Run | None = None, **fields: Any) -> Job:
+    """A running job with something in every part of its page."""
+    begun = now() - timedelta(hours=1)
+    stages = [("queued", 0), ("initializing", 30), ("loading_model", 60), ("training", 300), ("sampling", 1800),
+              ("training", 1900)]
+    gpu = {"name": "H100", "utilization": 97.5, "memory_used": 61.2, "memory_total": 80.0, "temperature": 68,
+           "power_watts": 512.5}
+    defaults: dict[str, Any] = {
+        "loss": 0.0512, "lr": 1e-4, "speed": 1.25, "eta_seconds": 480.0, "epoch": 1.5, "line_count": 3, "last_line": now(),
+        "stages": [[stage, begun.timestamp() + seconds] for stage, seconds in stages],
+        "gpus": [{"index": 0, **gpu}, {"index": 1, **gpu, "utilization": 0, "power_watts": 0}],
+        "bars": {"dl": {"type": "download", "label": "model.safetensors", "value": 100, "total": 40, "current": 40},
+                 "train": {"type": "training", "label": "Training", "value": 40, "total": 1000, "current": 400}},
+        "config": {"method": "lora", "steps": 1000, "optimizer": {"name": "adamw", "lr": 0.0001}, "seed": 0},
+        "correlation_id": "corr-42",
+    }
+    return make_job(run, **{**defaults, **fields})
+
+
+def make_checkpoint(job: Job, name: str = "v1.safetensors", **fields: Any) -> Checkpoint:
+    """A checkpoint that its log named."""
+    said = f"artifacts/jobs/{job.external_id}/checkpoints/{name}"
+    defaults: dict[str, Any] = {"said": said, "path": said.encode(), "step": 400, "size": 1024, "at": now()}
+    return Checkpoint.objects.create(run=job.run, job=job, **{**defaults, **fields})
+
+
+def make_sample(job: Job, name: str = "step_00100.png", step: int = 100, **fields: Any) -> Sample:
+    """An image beside the log of a job."""
+    said = f"artifacts/jobs/{job.external_id}/samples/{name}"
+    file = job.run.log_files.first() or make_file(job.run, f"{job.external_id}.jsonl", kind="jsonl")
+    defaults: dict[str, Any] = {
+        "log_file": file, "generation": 0, "part": 0, "offset": next(_number), "length": 0, "kind": "image",
+        "tag": "sample", "wall": now().timestamp(), "path": said.encode(), "said": said, "size": 100,
+    }
+    return Sample.objects.create(run=job.run, job=job, step=step, **{**defaults, **fields})
 
 
 def tabs(run: Run) -> list[str]:

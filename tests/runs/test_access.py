@@ -38,7 +38,7 @@ def routes(patterns: list | None = None, prefix: str = "", space: str = "") -> I
 def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
     """Each route with parameters that lead to something of the trainer lora."""
     settings.TRAINMON_API_RATE = [0, 0, 0]  # a walk is more than a minute's calls
-    run = make_run(make_source(lora), name="secret-run", dataset="secret-data")
+    run = make_run(make_source(lora, root="/secret-logs/1"), name="secret-run", dataset="secret-data")
     file = make_file(run)
     make_points(run, "loss", [1.0, 2.0], file=file)
     job = Job.objects.create(source=run.source, run=run, external_id="secret-job")
@@ -53,10 +53,10 @@ def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
 
 def filled(name: str, path: str, ids: dict[str, int]) -> str:
     model = next((model for model in ids if f"_{model}_" in name), "run")
-    own = "source" if name.removeprefix("api:").startswith("source") else "run"
+    own = next((one for one in ("source", "job") if name.removeprefix("api:").startswith(one)), "run")
     for pattern, value in {
         "<int:pk>": ids["view" if "view" in name.split("-") else own], "<slug:slug>": "lora",
-        "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"],
+        "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"], "<str:job>": ids["job"],
         "<path:object_id>": ids[model], "<id>": ids[model], "<str:app_label>": "runs",
         "<int:content_type_id>": 1, "<path:url>": "x", "(?P<app_label>auth|axes|runs)": "runs",
     }.items():
@@ -94,7 +94,7 @@ def test_no_route_shows_a_stranger_anything_of_the_trainer(addresses: dict[str, 
     client, shown = signed_in(charlie), []
     for name, path in addresses.items():
         answer = client.get(path)
-        words = (b"secret-run", b"secret-data", b"secret-job", b"secret-note", b"secret-tag", b"secret-view", b"/logs/")
+        words = (b"secret-run", b"secret-data", b"secret-job", b"secret-note", b"secret-tag", b"secret-view", b"/secret-logs/")
         if answer.status_code == 200 and any(word in body(answer) for word in words):
             shown.append((name, path))
     assert shown == []

@@ -22,7 +22,7 @@ from runs import audit
 from runs.models import ApiToken, Bookmark, Job, Note, Sample, SavedView, Trainer
 from runs.roles import fill_roles
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_file, make_points, make_run, make_source
+from tests.runs.factories import make_checkpoint, make_file, make_points, make_run, make_source
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -88,9 +88,9 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
     AccessFailureLog.objects.create(username="x", attempt_time=now())
     Bookmark.objects.create(run=run, owner=bob)
     audit.record(None, "sync", run)
+    job = Job.objects.create(source=run.source, run=run, external_id="job")
     return {
-        "run": run.pk, "source": run.source_id, "file": file.pk,
-        "job": Job.objects.create(source=run.source, run=run, external_id="job").pk,
+        "run": run.pk, "source": run.source_id, "file": file.pk, "job": job.pk, "checkpoint": make_checkpoint(job).pk,
         "note": Note.objects.create(run=run, author=bob, text="note").pk,
         "sample": Sample.objects.create(**where, kind="image", tag="tag", step=1, wall=1.0).pk,
         "view": SavedView.objects.create(owner=bob, name="view", shared=True).pk,
@@ -100,9 +100,12 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
 
 def address(path: str, things: dict[str, int]) -> str:
     """An address of a thing that is there."""
-    kinds = {"/sources/": "source", "/api/sources/": "source", "/runs/views/": "view", "/account/tokens/": "token"}
+    kinds = {"/jobs/": "job", "/sources/": "source", "/api/sources/": "source", "/runs/views/": "view",
+             "/account/tokens/": "token"}
     kind = next((kind for start, kind in kinds.items() if path.startswith(start)), "run")
     known = {"pk": things[kind], "slug": "lora", "app_label": "runs", "content_type_id": 1, "other": "x", "url": "x"} | things
+    if path.startswith("/api/jobs/"):
+        known["file"] = things["checkpoint" if "checkpoints" in path else "sample"]
     if found := re.match(r"/admin/(\w+)/(\w+)/", path):
         thing = apps.get_model(found[1], found[2]).objects.first() if "<" in path and found[1] != "r" else None
         known |= {"object_id": thing.pk if thing else 1, "id": thing.pk if thing else 1}
