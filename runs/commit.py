@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runs import beside, generations, jobs, loglines, segments, series, signals
+from runs import beside, counted, generations, jobs, loglines, segments, series, signals
 from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
@@ -70,6 +70,7 @@ def commit(batch: Batch, lease: Lease) -> None:
         _expect_unchanged(batch.pieces)
         before = {pk: _judged(run) for pk, run in runs.items()}
         heard = {one.run_id for one in batch.besides if one.run_id in runs and beside.apply(runs[one.run_id], one)}
+        counted.store(batch.pieces)
         stored, jobs_at = _store(runs, batch.pieces)
         heard |= stored
         for trouble in batch.troubles:
@@ -86,6 +87,7 @@ def commit(batch: Batch, lease: Lease) -> None:
         save_all([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
         save_all(list(runs.values()), RUN_FIELDS)
         sum_damage([piece.file.run_id for piece in batch.pieces if piece.damages or piece.begins])
+        counted.let_go(batch.pieces)
         signals.tell(runs={run.pk: run.version for run in changed}, jobs=jobs_at)
 
 
@@ -129,6 +131,7 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[in
         _advance(piece)
         if switching and generations.are_same(file, file.generation, file.reading):
             generations.drop(run, file)
+            counted.keep(file)
             continue
         if switching:
             _switch(file)

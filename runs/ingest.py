@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError
 
 from runs import beside, redact
 from runs.commit import Batch, commit
+from runs.counted import Counted, Twice
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile
 from runs.readers.plain import plain
@@ -92,7 +93,7 @@ def ingest(
     for at in range(0, len(waiting), RUNS_TOGETHER):
         some = waiting[at : at + RUNS_TOGETHER]
         try:
-            _ingest_some(some, root, lease, report, gained, full=full)
+            _ingest_until_stored(some, root, lease, report, gained, full=full)
         except (LeaseLost, OperationalError, InterfaceError):
             raise
         except Exception:  # what no test foresaw: find the file that it is, the others go on
@@ -102,22 +103,39 @@ def ingest(
     return gained
 
 
+def _ingest_until_stored(
+    some: list[Work], root: str, lease: Lease, report: Callable[[int, int], None], gained: Gained, *, full: bool
+) -> None:
+    """Once more where somebody has counted the same events meanwhile: what was stored stays."""
+    for left in reversed(range(EXCHANGES)):
+        try:
+            return _ingest_some(some, root, lease, report, gained, full=full)
+        except Twice:
+            if not left:
+                raise
+
+
 def _ingest_some(
     some: list[Work], root: str, lease: Lease, report: Callable[[int, int], None], gained: Gained,
     exchanges: int = EXCHANGES, *, full: bool,
 ) -> None:
+    counted = Counted()
+
+    def stored(batch: Batch) -> Batch:
+        commit(batch, lease)
+        counted.stored(batch.pieces)
+        return Batch()
+
     batch = Batch()
     exchanged: set[int] = set()
-    for item in _items(some, root, lambda amount: report(amount, 0), full=full):
+    for item in _items(some, root, lambda amount: report(amount, 0), counted, full=full):
         if isinstance(item, Piece):
             if batch.bytes_read + item.bytes_read > PIECE_BYTES or not item.at_end:
-                commit(batch, lease)
-                batch = Batch()
+                batch = stored(batch)
             batch.pieces.append(item)
             gained.hear(item)
             if not item.at_end:
-                commit(batch, lease)
-                batch = Batch()
+                batch = stored(batch)
             elif was_exchanged(item):
                 exchanged.add(item.file.run_id)
         elif isinstance(item, Trouble):
@@ -135,7 +153,7 @@ def _ingest_some(
 
 
 def _items(
-    some: list[Work], root: str, report: Report, *, full: bool
+    some: list[Work], root: str, report: Report, counted: Counted, *, full: bool
 ) -> Iterator[Piece | Trouble | beside.Beside | int]:
     """All that is new of these runs, run by run; a run's id says that it is done."""
     run_ids = [run_id for run_id, _ in some]
@@ -146,7 +164,7 @@ def _items(
             yield found
         mine = files.get(run_id, Files())
         for file in mine.changed:
-            yield from pieces(file, mine.plugins.setdefault(file.prefix, {}), report, full=full)
+            yield from pieces(file, mine.plugins.setdefault(file.prefix, {}), report, counted, full=full)
         yield run_id
 
 
@@ -158,7 +176,7 @@ def _one_by_one(one: Work, root: str, lease: Lease, gained: Gained, *, full: boo
     for files in files_of([run_id], full=full).values():
         for file in files.changed:
             try:
-                for item in pieces(file, files.plugins.setdefault(file.prefix, {}), lambda _: None, full=full):
+                for item in pieces(file, files.plugins.setdefault(file.prefix, {}), lambda _: None, Counted(), full=full):
                     kept = Batch(pieces=[item]) if isinstance(item, Piece) else Batch(troubles=[item])
                     commit(kept, lease)
                     gained.hear(item)

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from runs import artifacts, identity, loglines
 from runs.artifacts import Named
+from runs.counted import Counted
 from runs.models import LogFile
 from runs.points import SeriesWriter
 from runs.readers import confined, jsonl, textlog, tfevents
@@ -109,18 +110,18 @@ def files_of(run_ids: list[int], *, full: bool) -> dict[int, Files]:
 
 
 def pieces(
-    file: LogFile, plugins: dict[str, str], report: Report, *, full: bool
+    file: LogFile, plugins: dict[str, str], report: Report, counted: Counted, *, full: bool
 ) -> Iterator[Piece | Trouble]:
     """A file's news, to its present end; ``report`` hears of bytes as they are read.
 
-    ``plugins`` is what the run's files said so far, and learns from this one.
+    ``plugins`` is what the run's files said so far, and learns from this one; so does ``counted`` of events' ids.
     """
     seen = None
     try:
         with confined.opened(file.source.root, bytes(file.path)) as fd:
             seen = identity.of(fd)
             fresh = full or not _goes_on(file) or not identity.continues(fd, seen, file)
-            yield from _read_open(file, fd, seen, plugins, report, begins=fresh)
+            yield from _read_open(file, fd, seen, plugins, report, counted, begins=fresh)
     except FileNotFoundError:
         yield Trouble(file, "")
     except TooMuch as problem:
@@ -136,7 +137,7 @@ def was_exchanged(piece: Piece) -> bool:
 
 
 def _read_open(
-    file: LogFile, fd: int, seen: identity.Seen, plugins: dict[str, str], report: Report, *, begins: bool
+    file: LogFile, fd: int, seen: identity.Seen, plugins: dict[str, str], report: Report, counted: Counted, *, begins: bool
 ) -> Iterator[Piece]:
     reader = READERS[file.kind]
     anew = begins and bool(file.offset or file.records)
@@ -151,7 +152,8 @@ def _read_open(
         while amount < PIECE_BYTES and not at_end:
             block: Block = (
                 tfevents.read(fd, state, plugins=plugins, max_tags=settings.TRAINMON_MAX_TAGS)
-                if reader is tfevents else reader.read(fd, state)
+                if reader is tfevents else jsonl.read(fd, state, known=counted.known(file, generation))
+                if reader is jsonl else reader.read(fd, state)
             )
             state, at_end = block.state, block.at_end
             amount += block.bytes_read

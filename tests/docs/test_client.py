@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from runs.models import EventId, Job, Run, Source
+from runs.models import Job, Run, Source
 from runs.sync import sync
 from tests.docs.conftest import EXAMPLES, Site, script
 
