@@ -10,6 +10,7 @@ from runs import identity, redact
 from runs.models import LogFile, Run, Sample, Segment, Series, TextSummary
 from runs.readers import confined
 from runs.readers.plain import plain, plain_json
+from runs.reconcile.counts import counted_elsewhere
 from runs.reconcile.events import EventFile
 from runs.reconcile.framing import Walk
 from runs.reconcile.lines import JobLog, whole_lines
@@ -97,7 +98,7 @@ class _Run:
         if file.kind == LogFile.Kind.EVENTS:
             self._events(file, fd, seen, found, points.tell)
         else:
-            JobLog(found).read(fd, file.offset)
+            JobLog(found, counted_elsewhere(file)).read(fd, file.offset)
             if _was_whole(file, seen) and any(True for _ in whole_lines(fd, file.offset, file.size)):
                 points.tell("a complete line", "not read", f"at byte {file.offset:,}")
         found.pass_on()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -59,6 +59,7 @@ class JobLog:
     """Reads lines into a reference.  Points of all but the first job carry their job's name."""
 
     found: Reference
+    elsewhere: Callable[[str, int], bool] = lambda event_id, offset: False
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def read(self, fd: int, stop: int) -> None:
@@ -76,7 +77,9 @@ class JobLog:
         if not self.found.parts:
             self.found.parts.append(PartFound(0, "start", offset))
         shape = _shape(record)
-        if shape:
+        fields = record.get("fields")
+        event_id = _text(record.get("event_id") or (fields.get("event_id") if isinstance(fields, dict) else None), 200)
+        if shape and not (event_id and self.elsewhere(event_id, offset)):
             self._entry(record, shape, offset)
 
     def _entry(self, record: dict[str, Any], shape: str, offset: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runs.models import EventId, Job, Run, Source, Trainer
+from runs.reconcile.compare import compare
 from runs.scan import Options, Synced
 from runs.sync import sync
 from tests.runs.factories import make_trainer
@@ -65,6 +66,17 @@ def test_what_is_pushed_and_in_a_volume_counts_once(trainer: Trainer, tmp_path: 
     read(volume)
     assert sorted(Run.objects.values_list("point_count", flat=True)) == [40, 80]
     assert Job.objects.count() == 2
+
+
+def test_reconciling_knows_what_is_a_repetition(trainer: Trainer, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        source = folder(trainer, tmp_path / name)
+        (tmp_path / f"{name}/job.jsonl").write_text(lines(0, 50) + lines(20, 70))
+        read(source)
+    for run in Run.objects.all():
+        assert compare(run.pk).differences == []
+    EventId.objects.filter(event_id="a:3").delete()
+    assert compare(Run.objects.get(point_count=0).pk).differences != []
 
 
 def test_two_files_that_are_read_together_count_once(trainer: Trainer, tmp_path: Path) -> None:
