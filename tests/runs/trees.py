@@ -22,8 +22,23 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboardX import SummaryWriter
 
+from runs import loglines
 from runs.chunks import unpack
-from runs.models import Event, Job, LogFile, Run, Sample, Segment, Series, SeriesChunk, SeriesTail, Source, TextSummary
+from runs.models import (
+    Checkpoint,
+    Event,
+    Job,
+    LogChunk,
+    LogFile,
+    Run,
+    Sample,
+    Segment,
+    Series,
+    SeriesChunk,
+    SeriesTail,
+    Source,
+    TextSummary,
+)
 from runs.scan import Failed, Options, Synced
 from runs.sources import register
 from runs.sync import sync
@@ -128,6 +143,10 @@ def registry(source: Source) -> Registry:
                       "total_steps", "epoch", "error", "started", "ended", "last_event"),
         "events": _rows(Event, source, "run__path", "job__external_id", "log_file__path", "generation", "offset",
                         "at", "level", "kind", "message", "fields"),
+        "figures": _rows(Job, source, "external_id", "run__path", "loss", "lr", "speed", "eta_seconds", "gpus", "bars", "stages",
+                         "config", "correlation_id", "line_count", "last_line"),
+        "checkpoints": _rows(Checkpoint, source, "run__path", "job__external_id", "kind", "said", "path", "step", "size", "at"),
+        "lines": lines(source),
         "points": points(source),
     }
 
@@ -147,6 +166,19 @@ def _rows(model: type[Model], source: Source, *fields: str) -> list[tuple[str, .
     rows = model._default_manager.filter(**{where: source}).order_by().values_list(*fields)
     # by repr: NaN equals NaN then, and 1.0 is not 1
     return sorted(tuple(repr(bytes(v) if isinstance(v, memoryview) else v) for v in row) for row in rows)
+
+
+def lines(source: Source) -> dict[Where, tuple[int, str]]:
+    """Every kept line, by (run, job, file, generation): count and digest, whatever chunks they stand in."""
+    rows = LogChunk.objects.filter(job__source=source).order_by("start").values_list(
+        "job__run__path", "job__external_id", "log_file__path", "generation", "start", "count", "data")
+    kept: dict[Where, bytes] = defaultdict(bytes)
+    for run, job, path, generation, start, count, data in rows:
+        where = (bytes(run), job, bytes(path), generation, 0)
+        assert kept[where].count(b"\n") == start, f"lines before {start} of {job} are missing or stored twice"
+        kept[where] += loglines.unpack(data)
+        assert kept[where].count(b"\n") == start + count
+    return {where: (text.count(b"\n"), hashlib.sha256(text).hexdigest()) for where, text in sorted(kept.items())}
 
 
 Where = tuple[bytes, str, bytes, int, int]
@@ -209,12 +241,20 @@ def varied_tree(root: Path, times: int = 10) -> Path:
     damaged.write_bytes(data)
     job_log(root / "ds" / "two-0" / "job.jsonl", steps=60)
     job_log(root / "logs" / "night-0.jsonl", job="night", steps=200)
+    (root / "ds" / "two-0" / "train.log").write_text(printed(0, 150))
     shutil.rmtree(root / "aside")
     for made in [*root.glob("*-0"), *root.glob("ds/*-0")]:
         for number in range(1, times):
             shutil.copytree(made, made.with_name(f"{made.name[:-1]}{number}"))
     settle(root, 86_400)  # silent for long: how they stand does not change while we test
     return root
+
+
+def printed(start: int, steps: int) -> str:
+    """What a trainer prints."""
+    lines = (f"2026-01-14T14:{step // 60:02d}:{step % 60:02d} [INFO] Step {step}/500 loss={step / 7:.3f}\n"
+             for step in range(start, start + steps))
+    return "".join(lines) + "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: token=abcdef123456\n"
 
 
 def grown_tree(root: Path, to: Path) -> Path:
@@ -225,6 +265,8 @@ def grown_tree(root: Path, to: Path) -> Path:
     for path in to.glob("ds/restarted-*/*"):
         path.write_bytes(write(to / "aside", 2, 30, wall=WALL + 1e6).read_bytes())
     job_log(to / "logs" / "night-0.jsonl", job="night", start=200, steps=50)
+    for path in to.glob("ds/two-*/train.log"):
+        path.write_text(path.read_text() + printed(150, 100))
     shutil.copytree(to / "aside", to / "new")
     shutil.rmtree(to / "aside")
     (to / "ds" / "two-1").rename(to / "ds" / "renamed")
