@@ -118,7 +118,10 @@ def _replace(file: LogFile, generation: int, samples: dict[Any, Sample]) -> None
     if not samples:
         return
     mine = Sample.objects.filter(log_file=file, generation=generation)
-    mine.filter(path__in=[key for key in samples if isinstance(key, bytes)]).delete()
+    paths = [key for key in samples if isinstance(key, bytes)]
+    mine.filter(path__in=paths).delete()
+    if paths:  # a scan may have seen them first
+        Sample.objects.filter(run=file.run_id, offset=-1, path__in=paths).delete()
     mine.filter(path=b"", said__in=[key for key in samples if isinstance(key, str)]).exclude(said="").delete()
     room = max(0, NAMED_KEPT - mine.count())
     Sample.objects.bulk_create(list(samples.values())[:room], batch_size=1000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runs import beside, counted, generations, jobs, loglines, segments, series, signals
+from runs import beside, counted, galleries, generations, jobs, loglines, segments, series, signals
 from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
@@ -158,6 +158,7 @@ def _switch(file: LogFile) -> None:
     """Show the generation that has been read to its end."""
     file.generation = file.reading
     LogFile.objects.filter(pk=file.pk).update(generation=file.generation)  # recount reads it
+    galleries.follow(file)
     generations.forget(file, file.reading - KEPT_GENERATIONS)
 
 

@@ -117,4 +117,6 @@ def _lines(file: LogFile, generation: int) -> dict[int, bytes]:
 def _beside(file: LogFile, generation: int, kind: tuple[type[models.Model], tuple[str, ...]]) -> list[tuple[object, ...]]:
     model, fields = kind
     rows = model._default_manager.filter(log_file=file, generation=generation).order_by()
+    if model is Sample:
+        rows = rows.filter(offset__gte=0)  # the others a scan found
     return sorted(rows.values_list(*fields), key=repr)

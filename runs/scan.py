@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils.timezone import now
 
-from runs import beside
+from runs import beside, galleries
 from runs.identity import RACY
 from runs.ingest import Gained, Work, ingest
 from runs.lease import Lease
@@ -153,6 +153,7 @@ class _Sync:
             return self._told(began, plan, found, Gained())
         plan.carry_out(self.lease, lambda: self.report(Progress("registering")))
         gained = self._read(plan)
+        galleries.attach(self.source, tree, verdicts, found.verdicts, self.lease)
         settle_silent(self.source.pk, self.lease)
         # a tree that changed while we read, or had trouble, is looked at in full next time
         unread = any(problem.kind in UNREAD for problem in _all_problems(found))

@@ -51,6 +51,22 @@ def stat_inside(root: str | bytes, path: bytes) -> os.stat_result | None:
         os.close(folder)
 
 
+def listed(root: str | bytes, path: bytes) -> Iterator[tuple[bytes, tuple[int, float]]]:
+    """The regular files of the folder ``path``: name, size and mtime; links are not followed."""
+    fd = _folder(root, _parts(path))
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    yield os.fsencode(entry.name), (found.st_size, found.st_mtime)
+    finally:
+        os.close(fd)
+
+
 def _open(root: str | bytes, path: bytes) -> int:
     *folders, name = _parts(path)
     folder = _folder(root, folders)

@@ -178,7 +178,8 @@ class _Beside:
             self._row(ours, "a text", text, text.offset, text=right[0] if ours is None or ours.text not in right else ours.text)
         self.texts += min(room, len(found.texts))
         room = max(0, SAMPLES_KEPT - self.samples)
-        references = Sample.objects.filter(**where).order_by("offset", "id")[self.samples : self.samples + len(found.samples)]
+        mine = Sample.objects.filter(**where, length__gt=0).order_by("offset", "id")
+        references = mine[self.samples : self.samples + len(found.samples)]
         for reference, sample in zip([*references, *[None] * len(found.samples)], found.samples[:room], strict=False):
             self._row(reference, "a reference", sample, sample.offset, length=sample.length, kind=sample.kind)
         self.samples += min(room, len(found.samples))
@@ -198,7 +199,7 @@ class _Beside:
         file, where = self.file, {"log_file": self.file, "generation": self.file.generation}
         counts = {
             "texts": (TextSummary.objects.filter(**where).count(), self.texts),
-            "references": (Sample.objects.filter(**where).count(), self.samples),
+            "references": (Sample.objects.filter(**where, length__gt=0).count(), self.samples),
             "records": (file.records, found.records),
             "points of the file": (file.points, points),
             "damaged records": (file.bad_records, found.bad_records),

@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1).to_bytes(4, "big") * 2 + b"\x
 def root(tmp_path: Path) -> Path:
     """A volume with a sample and a checkpoint of job j."""
     root = tmp_path / "root"
-    files = {"artifacts/jobs/j/samples/step_00005.png": PNG, "artifacts/jobs/j/checkpoints/a.safetensors": b"12345"}
+    files = {"artifacts/jobs/j/images/step_00005.png": PNG, "artifacts/jobs/j/weights/a.safetensors": b"12345"}
     for path, data in files.items():
         (root / path).parent.mkdir(parents=True)
         (root / path).write_bytes(data)
@@ -44,7 +44,7 @@ def sample(path: object, **more: object) -> tuple[str, dict[str, object]]:
 
 
 def test_absolute_and_relative_paths_below_the_root_are_found_and_served(root):
-    path = "artifacts/jobs/j/samples/step_00005.png"
+    path = "artifacts/jobs/j/images/step_00005.png"
     for said_as in (root / path, path, f"../{path}"):
         said(root, sample(said_as, sample_index=0))
         (one,) = Sample.objects.select_related("log_file__source", "job")
@@ -74,7 +74,7 @@ def test_a_log_that_calls_any_file_a_sample_gives_nothing_out(root):
 
 
 def test_checkpoints_have_a_size_or_are_missing_and_a_finished_training_its_model(root):
-    said(root, ("training.checkpoint", {"checkpoint_path": "artifacts/jobs/j/checkpoints/a.safetensors", "step": 10}),
+    said(root, ("training.checkpoint", {"checkpoint_path": "artifacts/jobs/j/weights/a.safetensors", "step": 10}),
          ("training.checkpoint", {"checkpoint_path": "gone.safetensors", "step": 20}),
          ("training.complete", {"output_path": "/elsewhere/v1.safetensors"}))
     rows = Checkpoint.objects.order_by("id").values_list("kind", "step", "size", "missing", "path")
@@ -83,7 +83,7 @@ def test_checkpoints_have_a_size_or_are_missing_and_a_finished_training_its_mode
 
 
 def test_reading_again_repeats_no_sample(root):
-    said(root, sample("artifacts/jobs/j/samples/step_00005.png"), sample("a.png"), sample("a.png", step=6))
+    said(root, sample("artifacts/jobs/j/images/step_00005.png"), sample("a.png"), sample("a.png", step=6))
     assert synced(root, full=True).problems == []
     assert sorted(Sample.objects.values_list("step", flat=True)) == [5, 6]
     assert Sample.objects.values("generation").distinct().count() == 1
@@ -101,7 +101,7 @@ def test_progress_events_name_samples_and_checkpoints_too(root):
 
 
 def test_a_sample_on_the_page_of_its_run(root, client, ada):
-    said(root, sample("artifacts/jobs/j/samples/step_00005.png"))
+    said(root, sample("artifacts/jobs/j/images/step_00005.png"))
     client.force_login(ada)
     run, one = Run.objects.get(), Sample.objects.get()
     answer = client.get(f"/runs/{run.pk}/samples/{one.pk}/")

@@ -1,0 +1,175 @@
+"""Samples and checkpoints that no log names: they lie where they lie by custom, and a scan attaches them.
+
+A folder ``samples`` or ``checkpoints`` belongs to the job that the folder around it is named after
+(artifacts/jobs/{job}/samples), else to the nearest run above it.  A folder is listed when its number of files or
+newest time has changed.  A row that a scan made has the offset -1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F
+
+from runs import redact, signals
+from runs.artifacts import NAMED_KEPT
+from runs.facts import moment
+from runs.lease import Lease
+from runs.models import Checkpoint, Job, LogFile, Run, Sample, Source
+from runs.readers import confined, naming, plain
+from runs.readers.found import Peeked, Verdict
+from runs.readers.tree import Directory, Tree, join
+
+SAMPLES, CHECKPOINTS = b"samples", b"checkpoints"
+BY_SCAN = -1
+_IMAGE = re.compile(rb"(.+)\.(?:png|jpe?g|webp|gif)", re.IGNORECASE | re.DOTALL)
+_WEIGHTS = re.compile(rb"(.+)\.(?:safetensors|ckpt|pth?|bin|gguf|onnx|npz)", re.IGNORECASE | re.DOTALL)
+#: step_00100, {ms}__000000100_2 (AI-Toolkit), name-100, 100.
+_STEP = re.compile(rb"(?:^|.*?[_-])(?:step[_-]?)?(\d{1,18})(?:_(\d{1,6}))?", re.IGNORECASE | re.DOTALL)
+_TOOLKIT = re.compile(rb"\d+__(\d{1,18})_(\d{1,6})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a folder is; ``log_file`` stands for it in rows that need one."""
+
+    run_id: int
+    job_id: int | None
+    log_file: LogFile
+
+
+def attach(source: Source, tree: Tree, known: dict[bytes, Verdict], seen: dict[bytes, Verdict], lease: Lease) -> None:
+    """Attach what lies in folders that have changed; ``seen`` then holds how they are."""
+    changed = []
+    for folder in tree.top.walk():
+        if folder.name not in (SAMPLES, CHECKPOINTS) or not (folder.own.files or folder.path in known):
+            continue
+        now = Verdict(0, folder.own.files, folder.own.newest_mtime_ns or 0, Peeked())
+        if known.get(folder.path) == now:
+            seen[folder.path] = now
+        else:
+            changed.append((folder, now))
+    for path, owner in _owners(source, [folder for folder, _ in changed]).items():
+        listed = _listed(source, path)
+        if listed is not None:
+            with transaction.atomic():
+                lease.check()
+                _store(owner, path, listed)
+            seen.update((folder.path, now) for folder, now in changed if folder.path == path)
+
+
+def step_of(stem: bytes) -> tuple[int, int | None]:
+    """The step and index that a file's name holds; (0, None) where it holds none."""
+    found = _TOOLKIT.fullmatch(stem) or _STEP.fullmatch(stem)
+    if found is None:
+        return 0, None
+    step = int(found[1])
+    return (step if step < 2**63 else 0), int(found[2]) if found[2] else None
+
+
+def _owners(source: Source, folders: list[Directory]) -> dict[bytes, Owner]:
+    """By path, the folders that somebody owns."""
+    if not folders:
+        return {}
+    names = {naming.display(_above(folder.path).rpartition(b"/")[2])[:200] for folder in folders}
+    jobs = {job.external_id: job for job in Job.objects.filter(source=source, external_id__in=names).order_by("pk")}
+    runs = dict(Run.objects.filter(source=source).active().values_list("path", "pk")) if folders else {}
+    by_path = {bytes(path): pk for path, pk in runs.items()}
+    owners = {}
+    for folder in folders:
+        job = jobs.get(naming.display(_above(folder.path).rpartition(b"/")[2])[:200])
+        run_id = job.run_id if job is not None else _run_above(folder.path, by_path)
+        if run_id is None:
+            continue
+        if job is None:
+            job = Job.objects.filter(run=run_id).order_by(F("last_event").desc(nulls_last=True)).first()
+        file = LogFile.objects.filter(run=run_id).order_by("-kind", "pk").first()
+        if file is not None:
+            owners[folder.path] = Owner(run_id, job.pk if job else None, file)
+    return owners
+
+
+def _above(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
+
+
+def _run_above(path: bytes, runs: dict[bytes, int]) -> int | None:
+    while path:
+        path = _above(path)
+        if path in runs:
+            return runs[path]
+    return None
+
+
+def _listed(source: Source, folder: bytes) -> dict[bytes, tuple[int, float]] | None:
+    """Size and mtime of a folder's files by path; None where it cannot be read now."""
+    try:
+        return {join(folder, name): found for name, found in confined.listed(source.root, folder)}
+    except OSError:
+        return None
+
+
+def _store(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) -> None:
+    run = Run.objects.select_for_update().get(pk=owner.run_id)
+    is_samples = folder.rpartition(b"/")[2] == SAMPLES
+    changed = (_store_samples if is_samples else _store_checkpoints)(owner, folder, listed)
+    if not changed:
+        return
+    Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
+    mine = Job.objects.filter(pk__in=[owner.job_id] if owner.job_id else [])
+    mine.update(version=F("version") + 1)
+    jobs = dict(mine.values_list("pk", "version"))
+    signals.tell(runs={run.pk: run.version + 1}, jobs=jobs)
+
+
+def _store_samples(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) -> bool:
+    held = {bytes(path): (pk, offset) for pk, path, offset in
+            Sample.objects.filter(run=owner.run_id).exclude(path=b"").values_list("pk", "path", "offset")}
+    gone = [pk for path, (pk, offset) in held.items() if offset == BY_SCAN and _above(path) == folder and path not in listed]
+    Sample.objects.filter(pk__in=gone).delete()
+    rows: list[Sample] = []
+    for path, (size, mtime) in sorted(listed.items()):
+        image = _IMAGE.fullmatch(path.rpartition(b"/")[2])
+        if image is None or path in held or len(held) + len(rows) >= NAMED_KEPT:
+            continue
+        step, index = step_of(image[1])
+        rows.append(Sample(
+            run_id=owner.run_id, log_file=owner.log_file, generation=owner.log_file.generation, part=0, offset=BY_SCAN,
+            length=0, kind="image", tag="samples" if index is None else f"samples/{index}", step=step, wall=mtime,
+            job_id=owner.job_id, path=path, said=_shown(path), index=index, size=size))
+    Sample.objects.bulk_create(rows, batch_size=1000)
+    return bool(rows or gone)
+
+
+def _store_checkpoints(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) -> bool:
+    held = {bytes(one.path): one for one in Checkpoint.objects.filter(run=owner.run_id).exclude(path=b"")}
+    changed = [one for path, one in held.items() if _above(path) == folder and _differs(one, listed.get(path))]
+    for one in changed:
+        size = listed.get(bytes(one.path), (None, 0.0))[0]
+        one.size, one.missing = size if size is not None else one.size, size is None
+    Checkpoint.objects.bulk_update(changed, ["size", "missing"], batch_size=500)
+    rows: list[Checkpoint] = []
+    for path, (size, mtime) in sorted(listed.items()):
+        weights = _WEIGHTS.fullmatch(path.rpartition(b"/")[2])
+        if weights is None or path in held or len(held) + len(rows) >= NAMED_KEPT:
+            continue
+        rows.append(Checkpoint(
+            run_id=owner.run_id, job_id=owner.job_id, said=_shown(path), path=path, step=step_of(weights[1])[0], size=size,
+            at=moment(mtime)))
+    Checkpoint.objects.bulk_create(rows, batch_size=1000, ignore_conflicts=True)
+    return bool(rows or changed)
+
+
+def _differs(one: Checkpoint, found: tuple[int, float] | None) -> bool:
+    return one.missing != (found is None) or (found is not None and found[0] != one.size)
+
+
+def _shown(path: bytes) -> str:
+    return plain.plain(redact.text(path.decode(errors="backslashreplace")))
+
+
+def follow(file: LogFile) -> None:
+    """What a scan attached stays with the shown generation of a file."""
+    Sample.objects.filter(log_file=file, offset=BY_SCAN).update(generation=file.generation)
