@@ -19,6 +19,7 @@ from runs.api import (
     sources,
     trainers,
 )
+from streaming import sse
 
 app_name = "api"
 
@@ -60,6 +61,8 @@ urlpatterns = [
     path(f"{JOB}checkpoints/", artifacts.JobCheckpoints.as_view(), name="job-checkpoints"),
     path(f"{JOB}checkpoints/<path:file>/download/", artifacts.JobCheckpoint.as_view(), name="job-checkpoint"),
     path(f"{JOB}cancel/", jobs.Cancel.as_view(), name="job-cancel"),
+    path(f"{JOB}stream/", sse.JobStream.as_view(), name="job-stream"),
+    path(f"{JOB}stream", sse.JobStream.as_view(schema=None)),  # as others' scripts call it
     path("series/", series.SeriesView.as_view(), name="series"),
     path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),
