@@ -1,6 +1,6 @@
 // The page of a job: copying its id.  What moves is kept by live.js.
 
-import "./live.js";
+import "./afresh.js";
 
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 

@@ -1,5 +1,6 @@
 // The list of jobs: its rows are kept as the server has them, "n new or moved" is told by the list's own order.
 
+import "./afresh.js";
 import { follow, live } from "./live.js";
 
 const box = document.querySelector(".job-list");
