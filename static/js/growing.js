@@ -1,6 +1,6 @@
 // A series on the page and the points that came since: appended, never loaded again while they join.
 //
-// since: [file, generation, part, next]: up to where the page has the points; next counts those of the part.
+// place: [file, generation, part, next, count]: up to where the page has the points (runs/newer.py).
 
 //: Points that a line may grow by before it is asked for anew, thinned.
 const MOST = 600;
@@ -8,22 +8,21 @@ const MOST = 600;
 // The series with these points at its end; null where they do not join and it must be loaded anew.
 // Points that it has already are left out: a frame may cross an answer on its way.
 export function grown(series, more) {
-  const line = series.lines.filter((one) => !one.old);
-  const added = more.lines[0];
-  if (!series.since || !added || more.lines.length > 1 || line.length > 1 || series.writers.length > 1) return null;
-  const [mine, theirs] = [series.since, more.since];
+  const [valid, added] = [series.lines.filter((one) => !one.old), more.line];
+  if (!series.place || valid.length !== 1 || series.writers.length > 1) return null;
+  const [mine, theirs] = [series.place, more.place];
   if ([0, 1, 2].some((at) => mine[at] !== theirs[at])) return null;
   const had = mine[3] - (theirs[3] - added.step.length);
   if (had < 0) return null;
   if (had >= added.step.length) return series;
-  const before = line[0];
-  const count = (before?.grown || 0) + added.step.length - had;
-  if (!before || count > MOST) return null;
+  const before = valid[0];
+  const count = (before.grown || 0) + added.step.length - had;
+  if (count > MOST) return null;
   const made = lengthened(before, added, had);
   if (!made) return null;
   made.grown = count;
   const lines = series.lines.map((one) => (one === before ? made : one));
-  return { ...series, lines, since: theirs, count: series.count + added.step.length - had };
+  return { ...series, lines, place: theirs, count: more.count };
 }
 
 function lengthened(line, added, from) {

@@ -7,7 +7,7 @@ import { grown } from "./growing.js";
 import { whileNear } from "./lazy.js";
 import { changed, follow, live } from "./live.js";
 import { number } from "./numbers.js";
-import { MAX_TAGS, linesOf, loadSeries, rulesOf } from "./series.js";
+import { MAX_TAGS, linesOf, loadSeries, placed, rulesOf } from "./series.js";
 import { seldom } from "./waiting.js";
 
 const page = document.getElementById("charts");
@@ -179,7 +179,12 @@ live.addEventListener("points", ({ detail }) => {
   for (const more of detail.series) {
     const one = more.run === run && drawnOf(more.tag);
     if (!one) continue;
-    const made = one.chart.options.range ? null : grown(one.series, more);
+    const { range, axis } = one.chart.options;
+    if (range && placed(more.line.step, more.line.wall, axis, one.series.origin)[0] > range[1]) {
+      one.series = { ...one.series, place: more.place }; // it is seen when one zooms out: that asks for all
+      continue;
+    }
+    const made = range ? null : grown(one.series, more);
     if (made) {
       one.series = made;
       one.redraw();

@@ -12,7 +12,7 @@ const ADDRESS = "/api/series/";
 export const MAX_TAGS = 50;
 
 // {runs: [{id, name, version}], series: [{run, tag, count, origin, coarse, writers, restarts, lines}]};
-// each line has step, wall, value and, where thinned, mean as Float64Array.
+// each line has step, wall, value and, where thinned, mean as Float64Array.  A frame of /ws/live/ has the line that is new.
 export async function loadSeries({ runs, tags, points = 1000, from = null, to = null, axis = "step", signal }) {
   const query = new URLSearchParams({ points, axis, format: "binary" });
   for (const run of runs) query.append("run", run);
@@ -28,7 +28,7 @@ export function decode(buffer) {
   const length = view.getUint32(4, true);
   const answer = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   for (const series of answer.series) {
-    for (const line of series.lines) {
+    for (const line of series.lines || [series.line]) {
       for (const name of COLUMNS) {
         if (line[name]) line[name] = new Float64Array(buffer, 8 + length + line[name][0], line[name][1]);
       }
@@ -66,7 +66,7 @@ function marksOf(line, axis, origin) {
   return kind.map((name, at) => ({ x: x[at], kind: name, count: count[at] }));
 }
 
-function placed(step, wall, axis, origin) {
+export function placed(step, wall, axis, origin) {
   if (axis === "step") return step;
   return axis === "wall" ? wall : wall.map((at) => at - origin);
 }
