@@ -26,13 +26,9 @@ const ask = seldom(async () => {
 if (parts().length) {
   follow({ lists: true });
   const each = parts().some((part) => part.dataset.afresh === "each");
-  let before = false; // what came while it was loaded is on it
   live.addEventListener("sources", ask);
   live.addEventListener("gone", ask);
   live.addEventListener("fragment", ({ detail }) => (each || detail.turned) && ask());
-  live.addEventListener("open", () => {
-    if (before) ask();
-    before = true;
-  });
+  live.addEventListener("again", ask);
   setInterval(() => stateNow().name === "live" && ask(), MINUTE);
 }

@@ -11,7 +11,7 @@
 //   follow({lists, series: () => [...], tail: () => [...]})  what else to ask for; asked again whenever changed() is called
 //   live.addEventListener(name, (event) => event.detail)
 //     "fragment" {kind, id, version, element, turned: its status is another}, "gone" {kind, id}, "sources", "points" (of a binary frame), "refetch" {run, tag},
-//     "tail" {job, from, lines}, "open", "state" {name, until}
+//     "tail" {job, from, lines}, "again" (connected after a break), "state" {name, until}
 // After a break all of it is asked for again with the versions that the page has: exactly what was missed comes.
 
 import { skew } from "./ages.js";
@@ -32,7 +32,7 @@ const ENDED = { 4401: "signed out", 4403: "not allowed" };
 const held = new Set();
 const asked = [];
 let [socket, wait, timer, watchdog, sent] = [null, FIRST_WAIT, 0, 0, ""];
-let ended = "";
+let [ended, broken] = ["", false];
 
 // ---- what is asked for
 
@@ -102,7 +102,8 @@ function connect() {
     sent = "";
     ask(true);
     state("live");
-    tell("open");
+    if (broken) tell("again");
+    broken = true;
   };
   mine.onmessage = ({ data }) => {
     heard();

@@ -70,6 +70,6 @@ export function followOrder(refresh) {
   live.addEventListener("sources", soon);
   live.addEventListener("gone", soon);
   live.addEventListener("fragment", sometime);
-  live.addEventListener("open", sometime);
+  live.addEventListener("again", sometime);
   button.addEventListener("click", () => take(refresh));
 }

@@ -55,5 +55,5 @@ const look = seldom(async () => {
   show();
 }, 5000);
 setInterval(() => stateNow().name === "live" && !document.hidden && look(), 20_000);
-live.addEventListener("open", look);
+live.addEventListener("again", look);
 show();
