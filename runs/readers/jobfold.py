@@ -17,6 +17,7 @@ any return from an end, and where a tag's step falls below its last 64 in the pa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -246,14 +247,13 @@ class Fold:
             job.epoch = plain.number(fields["epoch"])
         if "stage" in fields:
             job.stage = joblog.stage(found) or job.stage
-        if (loss := joblog.figure(fields, joblog.LOSS)) is not None:
-            job.loss = loss
-        if (lr := joblog.figure(fields, joblog.RATE)) is not None:
-            job.lr = lr
-        if (speed := joblog.figure(fields, joblog.SPEED)) is not None:
-            job.speed = speed
         job.walk(found.at)
         points = joblog.scalars(found)
+        for tag, value in points:
+            name = joblog.FIGURES.get(tag)
+            if name is not None and (tag == name or name not in fields):
+                number = plain.number(value)
+                setattr(job, name, math.inf if number is None else number)
         if "gpu" in fields or "gpu" in found.record:
             points += joblog.gpus(found)
             self._cards(job, found)

@@ -10,8 +10,8 @@ Four shapes of a line are known, told apart line by line:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from runs.readers import plain
@@ -44,9 +44,11 @@ _TAGS = {
     "gpu_memory_total": "gpu/0/memory_total", "gpu_temperature": "gpu/0/temperature",
     "gpu_power": "gpu/0/power_watts", "gpu_power_watts": "gpu/0/power_watts",
 }  # fmt: skip
-LOSS = ("loss", "train_loss", "train/loss")
-RATE = ("lr", "learning_rate", "train/learning_rate")
-SPEED = ("iteration_speed", "steps_per_second", "it_per_second", "speed")
+#: Series whose newest value a job shows; of several for one, the one of its own name.
+FIGURES = {
+    "loss": "loss", "train_loss": "loss", "train/loss": "loss", "lr": "lr", "learning_rate": "lr", "train/learning_rate": "lr",
+    "iteration_speed": "speed", "steps_per_second": "speed", "it_per_second": "speed", "speed": "speed",
+}  # fmt: skip
 #: GPUs of one record: what a host has at most, several times over.
 _MAX_GPUS = 64
 
@@ -92,12 +94,13 @@ def entry(record: dict[str, Any]) -> Entry | None:
         fields = record.get("fields") or record.get("context") or record.get("payload")
         if not isinstance(fields, dict):
             fields = {}
+    event, job = record.get("event") or record.get("event_type"), record.get("job_id") or fields.get("job_id")
     return Entry(
         plain.seconds(record["ts"] if "ts" in record else record.get("timestamp")),
         level(record.get("level")),
-        plain.text(record.get("event") or record.get("event_type"), MAX_EVENT),
+        _word(event, MAX_EVENT) if type(event) is str else "",
         plain.text(record["msg"] if "msg" in record else record.get("message")),
-        plain.text(record.get("job_id") or fields.get("job_id"), MAX_JOB),
+        _word(job, MAX_JOB) if type(job) is str else "",
         fields,
         record,
         kind,
@@ -106,8 +109,24 @@ def entry(record: dict[str, Any]) -> Entry | None:
 
 def level(said: object) -> str:
     """A level in capitals; WARN is WARNING."""
+    return _level(said) if type(said) is str else ""
+
+
+@lru_cache(maxsize=256)
+def _level(said: str) -> str:
     name = plain.text(said, MAX_LEVEL).upper()
     return "WARNING" if name == "WARN" else name
+
+
+@lru_cache(maxsize=4096)
+def _word(said: str, limit: int) -> str:
+    """A word that comes in many lines: it is looked at once, and one object for all of them."""
+    return plain.text(said, limit)
+
+
+@lru_cache(maxsize=4096)
+def _tag(key: str) -> str:
+    return _TAGS.get(key) or plain.text(key, 255)
 
 
 def word(found: Entry) -> tuple[str, str | None]:
@@ -183,20 +202,10 @@ def error(found: Entry) -> dict[str, str | None]:
 def scalars(found: Entry) -> list[tuple[str, int | float]]:
     """Every series value of a record of progress, under the source's own name."""
     return [
-        (_TAGS.get(key) or plain.text(key, 255), value)
+        (_tag(key), value)
         for key, value in found.fields.items()
         if (type(value) is float or type(value) is int) and key not in _NO_SCALARS
     ]
-
-
-def figure(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
-    """The first of these figures that a record holds: infinite where it is no finite number, None without one."""
-    for name in names:
-        value = fields.get(name)
-        if type(value) is float or type(value) is int:
-            number = plain.number(value)
-            return math.inf if number is None else number
-    return None
 
 
 def gpu_cards(found: Entry, held: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -245,10 +245,12 @@ def _keep(block: Block, state: State, found: joblog.Entry | None, raw: bytes, re
         lines = block.lines[job] = Lines()
     if not raw or len(raw) > LINE_KEPT:
         raw = msgspec.json.encode(plain.tree(record))
+    if raw[0] != 123 or raw[-1] != 125:  # { }
+        raw = raw.strip()
     if found is None:
-        lines.add(raw.strip(), None, "", "")
+        lines.add(raw, None, "", "")
     else:
-        lines.add(raw.strip(), found.at, found.level, found.event)
+        lines.add(raw, found.at, found.level, found.event)
 
 
 def _counted(piece: bytes, offset: int, block: Block, known: Known | None) -> set[int]:
