@@ -299,7 +299,8 @@ class Training:
         loss, accuracy = self.network.loss(self.val_x, self.val_y)
         log.text("eval_examples/example_0", asked.steps,
                  f"**Point** {self.val_x[0].round(2)} **Target** {self.val_y[0]:.0f} **Accuracy** {accuracy:.3f}")
-        log.line("training.complete", "Training complete", output_path=str(log.folder), final_loss=loss, total_steps=asked.steps,
+        model = log.folder / "checkpoints" / f"step_{asked.steps:06d}.npz"
+        log.line("training.complete", "Training complete", output_path=str(model), final_loss=loss, total_steps=asked.steps,
                  training_time_seconds=round(time.monotonic() - self.began, 3),
                  samples_generated=len(list((log.folder / "samples").glob("*.png"))))
 

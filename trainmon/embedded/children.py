@@ -28,6 +28,7 @@ class Child(Protocol):
     """What the supervisor knows of a program."""
 
     name: str
+    once: bool  # it ends by itself, and is not started again then
     process: subprocess.Popen[bytes] | None
 
     @property
@@ -64,6 +65,7 @@ class Program:
     cwd: Path
     who: Identity
     pass_fds: tuple[int, ...] = ()
+    once: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -124,6 +126,7 @@ class Database:
 
     places: Places
     name: str = "postgres"
+    once: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     @property

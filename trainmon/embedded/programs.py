@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainmon.embedded import binaries, identity, valkey
@@ -53,6 +53,10 @@ class Programs:
     def follower(self) -> Program:
         """What reads the logs as they grow; each of its threads asks for a connection while it needs one."""
         return self.python("follower", "manage.py", "sync_runs", "--watch")
+
+    def demo(self) -> Program:
+        """A small training to watch; it ends by itself."""
+        return replace(self.python("demo", "manage.py", "demo", "--live"), once=True)
 
     def worker(self) -> Program:
         """The Celery worker (pool and concurrency stand in settings)."""

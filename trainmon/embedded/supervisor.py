@@ -88,7 +88,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """One look at each child."""
-        for watched in self.watched:
+        for watched in list(self.watched):
             self.look_at(watched)
         self.logs.cut()
         self.reap()
@@ -99,6 +99,8 @@ class Supervisor:
         if watched.next_start is not None:
             if time.monotonic() >= watched.next_start:
                 self.start_again(watched)
+        elif not child.alive() and child.once:
+            self.watched.remove(watched)
         elif not child.alive():
             pause = watched.fail()
             self.say(f"[{child.name}] {child.ending()}; starting it again in {pause:.1f} s")

@@ -102,8 +102,10 @@ class Command(BaseCommand):
         self.first_admin()
         connections.close_all()
         self.supervisor.add(self.programs.web(self.listener.fileno()))
-        self.first_sync()
+        something = self.first_sync()
         self.supervisor.add(self.programs.follower())
+        if not something:
+            self.supervisor.add(self.programs.demo())
         self.supervisor.add(self.programs.worker())
         self.supervisor.add(self.programs.beat())
         self.supervisor.wait_for(lambda: port.site_answers(self.listener))
@@ -163,17 +165,17 @@ class Command(BaseCommand):
         user.groups.add(Group.objects.get_or_create(name="admin")[0])
         self.user, self.password = name, "(from TRAINMON_ADMIN_PASSWORD)" if given else password
 
-    def first_sync(self) -> None:
-        """Register what LOGS names and read it; damage is named, and is no reason not to start."""
+    def first_sync(self) -> bool:
+        """Register what LOGS names and read it; damage is named, and is no reason not to start.  Whether there are logs."""
         from runs.models import Source
 
         known = Source.objects.exists()
         connections.close_all()
         if not self.sources and not known:
-            self.say("No LOGS were named: training a small demo model, so that there is something to see.")
-            self.run_command("demo")
-        else:
-            self.run_command("sync_runs", *self.sources)
+            self.say("No LOGS were named: a small model is trained meanwhile (a few minutes, labelled demo), to be watched.")
+            return False
+        self.run_command("sync_runs", *self.sources)
+        return True
 
     def run_command(self, *words: str) -> None:
         """A command of ours on this terminal, while the children are looked after."""
