@@ -211,11 +211,18 @@ def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
     longest = max(newest, key=lambda piece: len(piece.steps))
     steps, walls = longest.steps[-10 * STEPS_KEPT :], longest.walls[-10 * STEPS_KEPT :]
     usable = np.isfinite(walls) & (np.abs(walls) < LAST_MOMENT)
-    pairs = list(run.pulse.get("steps", [])) if same else []
+    pairs = list(run.pulse.get("steps", []))
+    if not same and not _beside(file, pairs):
+        pairs = []
     for when, at in zip(walls[usable].tolist(), steps[usable].tolist(), strict=True):
         if not pairs or at > pairs[-1][1]:
             pairs.append([round(when, 6), at])
     run.pulse = {**run.pulse, "key": key, "wall": max(wall, run.pulse.get("wall", 0.0)), "steps": pairs[-STEPS_KEPT:]}
+
+
+def _beside(file: LogFile, pairs: list[list[float]]) -> bool:
+    """Whether the file was begun before the last of these steps: an event file and a log of one attempt take turns."""
+    return bool(pairs) and file.first_wall is not None and file.first_wall <= pairs[-1][0]
 
 
 def _end(run: Run, verdict: Verdict) -> datetime | None:
