@@ -21,6 +21,12 @@ from runs.rows import save_all
 PROGRESS = "progress"
 #: Stages of a job's way that are kept: a job that samples every hundred steps enters thousands.
 STAGES_KEPT = 500
+#: The columns that a log may change.
+JOB_FIELDS = [
+    "status", "word", "stage", "message", "step", "total_steps", "epoch", "eta_seconds", "loss", "lr", "speed", "gpus", "bars",
+    "stages", "config", "correlation_id", "error", "error_type", "error_stack", "started", "ended", "last_event", "line_count",
+    "last_line", "version",
+]
 PHASES_KEPT = 30
 SILENT = frozenset({Status.LOST, Status.UNKNOWN})
 
@@ -37,16 +43,17 @@ def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> d
     external = {name: _external(file, name) for name in spoken}
     jobs = _jobs(run, set(external.values()))
     events: list[Event] = []
+    changes: list[Transition] = []
     for one in said:
         job = jobs[external[one.job]]
-        _advance(job, one, again=file.reading > 0)
+        _advance(job, one, changes, again=file.reading > 0)
         _tell_run(run, job, one, printed=file.kind == LogFile.Kind.TEXT)
         if one.event != PROGRESS:
             events.append(_event(run, job, file, one))
     Event.objects.bulk_create(events, ignore_conflicts=True)
+    Transition.objects.bulk_create(changes)
     _keep(file, blocks, jobs, external)
-    for job in jobs.values():
-        job.save()
+    save_all(list(jobs.values()), JOB_FIELDS)
     artifacts.store(file, file.reading, named, jobs, external)
     return {job.pk: job.version for job in jobs.values()}
 
@@ -105,8 +112,8 @@ def _keep(file: LogFile, blocks: list[Block], jobs: dict[str, Job], external: di
     loglines.store(found)
 
 
-def _advance(job: Job, said: Said, *, again: bool) -> None:
-    """One line's word on the job; a change of status is a Transition.
+def _advance(job: Job, said: Said, changes: list[Transition], *, again: bool) -> None:
+    """One line's word on the job; a change of status is added to ``changes``.
 
     ``again``: the file was read before, so the change may be known.
     """
@@ -119,7 +126,12 @@ def _advance(job: Job, said: Said, *, again: bool) -> None:
             reason=plain(redact.text(said.error or said.message))[:500], evidence={"word": said.word},
         )
         if not again or not Transition.objects.filter(job=job, new=change.new, at=change.at).exists():
-            change.save()
+            changes.append(change)
+        if job.status in ENDED:
+            job.loss = job.lr = job.speed = None
+            job.gpus, job.bars = [], {}
+        if job.status in ENDED or said.status in ENDED:
+            job.eta_seconds = None
         job.status = said.status
         job.ended = at if said.status in {"finished", "failed", "killed"} else None
         if said.status == "running":

@@ -325,11 +325,12 @@ def _searched(
             complete = False
             break
         hits = _hits(_data([chunk.id]).get(chunk.id, b""), words)
+        all_fit = chunk.fitting(level, event) == chunk.count
         for at, raw in reversed(hits) if tail else hits:
             wanted = offset <= total < offset + limit
-            if level or event or wanted:
+            if wanted or not all_fit:
                 one = _entry(raw, chunk.before + at)
-                if not _fits(one, level, event):
+                if not all_fit and not _fits(one, level, event):
                     continue
                 if wanted:
                     found.append(one)
