@@ -20,7 +20,8 @@ from typing import Any
 MASK = "***REDACTED***"
 MAX_DEPTH = 100
 
-_ESCAPED = r"(?<=\\[nrtbf])|(?<=%[0-9a-f]{2})|(?<=\dm)"
+#: A colour ends in "[1m" or ";31m": without its bracket each "1m" of a long word would be one more place to begin.
+_ESCAPED = r"(?<=\\[nrtbf])|(?<=%[0-9a-f]{2})|(?<=[\[;]\dm)|(?<=[\[;]\d\dm)"
 #: A word's begin: also behind an escape, a percent code or a terminal's colour.
 _BEGIN = rf"(?:(?<![A-Za-z0-9])|{_ESCAPED})"
 
@@ -54,7 +55,7 @@ _TOKEN = re.compile(rf"{_BEGIN}({_PREFIX.pattern})([A-Za-z0-9_\-]++)", re.IGNORE
 _LONG_TOKEN = re.compile(r"(hf_|gh[pousr]_)[A-Za-z0-9]{30,}+")
 #: A JWT: eyJ opens the base64 of '{"'.  The literal comes first: it is searched fast.
 _JWT = re.compile(
-    r"eyJ(?:(?<![\w\-]...)|(?<=\\[nrtbf]...)|(?<=%[0-9a-fA-F]{2}...)|(?<=\dm...))"
+    r"eyJ(?:(?<![\w\-]...)|(?<=\\[nrtbf]...)|(?<=%[0-9a-fA-F]{2}...)|(?<=[\[;]\dm...)|(?<=[\[;]\d\dm...))"
     r"[\w\-]{6,}+\.[\w\-]{2,}+(?:\.[\w\-]*+)*+"
 )
 _AWS = re.compile(rf"{_BEGIN}(AKIA|ASIA|ABIA|ACCA)([A-Z0-9]{{16}})(?![A-Z0-9])", re.IGNORECASE)
@@ -85,7 +86,8 @@ _ABOUT = frozenset({"length", "count", "enabled", "required", "type", "ttl", "ex
 _MODEL_TOKENS = frozenset({
     "pad", "bos", "eos", "unk", "sep", "cls", "mask", "special", "image", "video", "audio",
     "vision", "start", "end", "stop", "begin", "first", "last", "next", "per", "prompt",
-    "input", "output", "word", "each", "boi", "eoi", "think", "blank", "delimiter",
+    "input", "output", "word", "each", "boi", "eoi", "think", "blank", "delimiter", "max", "min", "num", "new",
+    "total", "loss",
 })  # fmt: skip
 _GLUED = ("padtoken", "bostoken", "eostoken", "unktoken", "septoken", "clstoken", "masktoken")
 _TOKENS_OF = frozenset({"api", "access", "auth", "refresh", "bearer", "secret", "session"})
@@ -344,7 +346,7 @@ _STEPS: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (
     (("-----begin",), partial(_PEM.sub, rf"\1{MASK}\2")),
     (("://",), partial(_URL.sub, rf"\1:{MASK}@")),
     (("://",), partial(_URL_TOKEN.sub, _mask_user)),
-    (("=", ":", " -"), lambda s: "".join(_keyed(s))),
+    (("=", ":", " -", "--"), lambda s: "".join(_keyed(s))),
     (("bearer", "basic"), partial(_BEARER.sub, _mask_bearer)),
     (("eyj",), partial(_JWT.sub, rf"eyJ{MASK}")),
     (("akia", "asia", "abia", "acca"), partial(_AWS.sub, _mask_aws)),

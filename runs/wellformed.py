@@ -6,7 +6,7 @@ Pure: bytes in, reasons out.  A reason names the field and never repeats a value
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -55,13 +55,14 @@ def _no_number(word: str) -> float:
 def _shape(line: dict[str, Any]) -> Iterator[str]:
     ours = "logger" in line
     stamp, message = ("timestamp", "message") if ours or "timestamp" in line else ("ts", "msg")
-    needed = _OURS if ours else _JOB | {stamp: str, message: str}
+    needed: Mapping[str, type] = _OURS if ours else _JOB | {stamp: str, message: str}
     for name, kind in needed.items():
         if name not in line:
             yield f"{name} is missing"
         elif not isinstance(line[name], kind):
             yield f"{name} is no {kind.__name__}"
-    for name, kind in (_MORE if ours else _JOB_MORE).items():
+    optional: Mapping[str, type] = _MORE if ours else _JOB_MORE
+    for name, kind in optional.items():
         if line.get(name) is not None and not isinstance(line[name], kind):
             yield f"{name} is no {kind.__name__}"
     if ours and (unknown := sorted(line.keys() - _OURS.keys() - _MORE.keys())):

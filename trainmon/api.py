@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from runs.api import (
     annotations,
     artifacts,
+    bundle,
     compare,
     description,
     details,
@@ -60,6 +61,8 @@ urlpatterns = [
     path(f"{JOB}artifacts/samples/<path:file>/", artifacts.JobSample.as_view(), name="job-sample"),
     path(f"{JOB}checkpoints/", artifacts.JobCheckpoints.as_view(), name="job-checkpoints"),
     path(f"{JOB}checkpoints/<path:file>/download/", artifacts.JobCheckpoint.as_view(), name="job-checkpoint"),
+    path(f"{JOB}debug-bundle/", bundle.JobBundle.as_view(), name="job-bundle"),
+    path(f"{JOB}debug-bundle", bundle.JobBundle.as_view(schema=None)),  # as others' scripts call it
     path(f"{JOB}cancel/", jobs.Cancel.as_view(), name="job-cancel"),
     path(f"{JOB}stream/", sse.JobStream.as_view(), name="job-stream"),
     path(f"{JOB}stream", sse.JobStream.as_view(schema=None)),  # as others' scripts call it

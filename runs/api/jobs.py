@@ -29,7 +29,7 @@ NAME = OpenApiParameter("job", str, "path", description="Its number here, or the
 #: What a job leads to, each at /api/jobs/<id>/<name>/, by its route's name.
 PARTS = {
     "summary": "job-summary", "logs": "job-log", "log_view": "job-log-view", "artifacts": "job-artifacts",
-    "checkpoints": "job-checkpoints", "cancel": "job-cancel",
+    "checkpoints": "job-checkpoints", "bundle": "job-bundle", "cancel": "job-cancel",
 }
 FILTERS = [
     OpenApiParameter("trainer", str, many=True, description="Slug of a trainer. May be given several times."),

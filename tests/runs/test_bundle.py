@@ -10,13 +10,18 @@ from pathlib import Path
 import google_crc32c
 import psutil
 import pytest
+from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
+from django.test import Client
 from django.utils.timezone import now
 from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from runs import bundle, disk, samples
 from runs.models import AuditEntry, Job, Sample
 from runs.readers import crc
+from tests.runs.conftest import signed_in
+from tests.runs.factories import make_user
+from tests.runs.test_access import body
 from tests.runs.trees import WALL, job_log, media, picture, settle, synced, write_values
 from trainmon.embedded.places import Places
 
@@ -218,3 +223,28 @@ def test_several_jobs_of_one_id_are_named(job: Job, tmp_path: Path) -> None:
     synced(tmp_path / "root")
     with pytest.raises(CommandError, match=f"{job.pk} .trainer t, run run."):
         call_command("debug_bundle", "train-1")
+
+
+# The API
+
+
+def test_whoever_sees_the_job_gets_it_and_the_audit_trail_says_so(job: Job) -> None:
+    user = make_user("alice", "viewer")
+    for path in (f"/api/jobs/{job.pk}/debug-bundle/", "/api/jobs/train-1/debug-bundle"):
+        answer = signed_in(user).get(path)
+        assert (answer.status_code, answer["Content-Type"]) == (200, "application/zip")
+        assert answer["Content-Disposition"] == 'attachment; filename="train-1_debug.zip"'
+        with zipfile.ZipFile(io.BytesIO(body(answer))) as file:
+            assert sorted(name.split("/", 1)[1] for name in file.namelist()) == sorted(opened(job))
+    entries = AuditEntry.objects.filter(action="download debug bundle", object_id=job.pk)
+    assert [entry.who for entry in entries] == ["alice", "alice"]
+
+
+def test_a_stranger_gets_none_and_nothing_is_made_by_asking(job: Job, logs: Path) -> None:
+    job.source.trainer.groups.add(Group.objects.create(name="others"))
+    before = sorted(logs.parent.parent.rglob("*"))
+    for name in (job.pk, "train-1", "nothing", "..%2f..%2fetc"):
+        assert signed_in(make_user(f"c{name}"[:20], "viewer")).get(f"/api/jobs/{name}/debug-bundle/").status_code == 404
+    assert Client().get(f"/api/jobs/{job.pk}/debug-bundle/").status_code == 401
+    assert sorted(logs.parent.parent.rglob("*")) == before
+    assert not AuditEntry.objects.filter(action="download debug bundle").exists()

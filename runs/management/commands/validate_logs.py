@@ -32,7 +32,7 @@ class Command(BaseCommand):
         lines = wrong = 0
         for name, file in self.files(paths):
             with file:
-                count, bad = self.check(name, file)
+                count, bad = self.judge(name, file)
             lines, wrong = lines + count, wrong + bad
         self.stdout.write(f"{lines:,} lines, {wrong:,} of them wrong")
         if wrong:
@@ -53,7 +53,7 @@ class Command(BaseCommand):
                     raise CommandError(f"{shown(str(one))}: {said}", returncode=2) from error
                 yield str(one), file
 
-    def check(self, name: str, file: IO[bytes]) -> tuple[int, int]:
+    def judge(self, name: str, file: IO[bytes]) -> tuple[int, int]:
         """How many lines a file has, and how many of them are wrong; these are named."""
         number = wrong = named = 0
         while raw := file.readline(LONGEST + 1):
