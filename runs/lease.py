@@ -55,10 +55,16 @@ class Lease:
         )
 
     def check(self) -> None:
-        """Raise LeaseLost unless the claim is ours; keeps it so until the transaction ends."""
+        """Raise LeaseLost unless the claim is ours; keeps it so until the transaction ends.
+
+        Were this process stopped amid the transaction, nobody could claim the source: PostgreSQL
+        then ends the transaction when a claim would be over, too.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT 1 FROM runs_source WHERE id = %s AND leased_by = %s FOR SHARE", [self.source_id, self.holder]
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true) FROM runs_source "
+                "WHERE id = %s AND leased_by = %s FOR SHARE",
+                [f"{LEASE.total_seconds():.0f}s", self.source_id, self.holder],
             )
             if cursor.fetchone() is None:
                 raise LeaseLost(f"source {self.source_id} was claimed by another sync")
