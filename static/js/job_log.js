@@ -222,10 +222,10 @@ function start() {
 
   let waiting = 0;
   const later = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); if (following.checked) toEnd(); }); };
-  let leading = 0;  // a scroll of ours, not of the reader
+  let placed = 0;  // where we scrolled to, or the reader did
   function toEnd() {
-    leading = performance.now();
     box.scrollTop = box.scrollHeight;
+    placed = box.scrollTop;
   }
 
   function aim(line) {
@@ -240,11 +240,12 @@ function start() {
 
   box.addEventListener("scroll", () => {
     const end = box.scrollHeight - box.scrollTop - box.clientHeight < 2 * LINE;
-    if (!end && performance.now() - leading > 150) following.checked = false;
-    else if (end && performance.now() - leading > 150 && total <= (last()?.lines ? total : 0)) following.checked = true;
+    // what reads upwards is let read; what comes back to the end goes on with it
+    if (!end && box.scrollTop < placed - LINE) following.checked = false;
+    else if (end && box.scrollTop > placed + LINE) following.checked = true;
+    placed = box.scrollTop;
     later();
   }, { passive: true });
-  const last = () => blocks.get(count() - 1);
 
   following.addEventListener("change", () => { if (following.checked) toEnd(); });
   wrapping.addEventListener("change", () => {
