@@ -6,6 +6,7 @@ import os
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
+from trainmon.bodies import Bounded
 from trainmon.correlated import Correlated
 from trainmon.pacing import Paced
 
@@ -19,7 +20,7 @@ site = get_asgi_application()
 from streaming.routing import sockets  # noqa: E402  Django is set up by now
 
 # Paced comes first: it looks at daphne's own send
-application = Paced(Correlated(ProtocolTypeRouter({"http": site, "websocket": sockets})))
+application = Paced(Correlated(ProtocolTypeRouter({"http": Bounded(site), "websocket": sockets})))
 # What is loaded now stays: going through it again and again for garbage would hold up a request for 70 ms.
 gc.collect()
 gc.freeze()

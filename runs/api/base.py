@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +25,14 @@ class ApiView(APIView):
     needs: dict[str, str] = {}
     #: Whether the answer may be kept by its reader and asked for again with If-None-Match.
     conditional = True
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """REST framework takes a body that came in chunks, without a length, for none."""
+        stored: Any = getattr(request, "_stream", None)
+        if "CONTENT_LENGTH" not in request.META and "HTTP_TRANSFER_ENCODING" in request.META and hasattr(stored, "seek"):
+            request.META["CONTENT_LENGTH"] = str(stored.seek(0, os.SEEK_END))
+            stored.seek(0)
+        return super().initialize_request(request, *args, **kwargs)
 
     def perform_authentication(self, request: Request) -> None:
         """Who calls; wrong tokens count as calls by nobody."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,6 +285,43 @@ def test_beyond_its_quota_a_trainer_keeps_what_it_has(trainer: Caller, settings:
 def test_pushing_leaves_room_on_the_disk_for_the_database(trainer: Caller, settings: Settings) -> None:
     settings.TRAINMON_PUSH_FREE = 2**40
     problem(send(trainer, "POST", EVENTS, batch(record(1))), 507, "no-room")
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to let a file grow further, in the middle of a write, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_batch_loses_nothing(trainer: Caller, home: Path) -> None:
+    """P2: the lines that fitted stay, come again, and count once."""
+    first, second = (batch(*(record(n) for n in range(at, at + 500))) for at in (1, 501))
+    assert send(trainer, "POST", EVENTS, first).status_code == 202
+    size = (home / "pushed/lora/data/first/pushed.jsonl").stat().st_size
+    with files_of_at_most(size + 20_050):
+        problem(send(trainer, "POST", EVENTS, second), 507, "no-room")
+    assert 500 < len(lines(home)) < 1000
+    sync(Source.objects.get().pk, isolate="here")
+    assert send(trainer, "POST", EVENTS, second).status_code == 202
+    sync(Source.objects.get().pk, isolate="here")
+    assert Run.objects.get().point_count == 1000
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_piece_tells_how_far_it_came(trainer: Caller, home: Path) -> None:
+    whole = os.urandom(100_000)
+    with files_of_at_most(60_000):
+        problem(put(trainer, whole), 507, "no-room")
+    at = trainer.get(f"{FILES}?path=data/first/events.out.tfevents.1.host").json()["offset"]
+    assert at == 60_000
+    assert put(trainer, whole[at:], offset=at, sha256=hashlib.sha256(whole).hexdigest()).json() == {"offset": 100_000}
+    with files_of_at_most(1000):
+        problem(put(trainer, whole[:2000], anew="true"), 507, "no-room")
+    assert [path.read_bytes() for path in (home / "pushed/lora/data/first").iterdir()] == [whole]
 
 
 def test_the_schema_is_told_to_every_token(trainer: Caller, alice: User) -> None:
