@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds between two looks for newer versions, and for who may still see what.
-POLL, RECHECK = 2.0, 5.0
+#: Seconds between two looks for newer versions, and for who may still see what; and until what failed is tried again.
+POLL, RECHECK, RETRY = 2.0, 5.0, 1.0
 #: Seconds between two fragments of one run, and of one that a job moves.
 PACE, JOB_PACE = 0.1, 0.5
 #: Answers (points, log lines) that are kept for the other readers of the same.
@@ -107,7 +107,7 @@ class Hub:
                 await what()
             except Exception as error:
                 log.warning("Live pages wait: %s", str(error).strip() or type(error).__name__, exc_info=log.isEnabledFor(10))
-                await asyncio.sleep(POLL / 2)
+                await asyncio.sleep(RETRY)
 
     def full(self, user: int) -> int:
         """The code to close a further socket with; 0: there is room."""
@@ -299,7 +299,7 @@ class Hub:
                 try:
                     await self._serve(due)
                 except BaseException:
-                    self.dirty.update(dict.fromkeys(due, now + POLL / 2))
+                    self.dirty.update(dict.fromkeys(due, now + RETRY))
                     self.woken.set()
                     raise
                 # half of a thread at most, so that subscriptions and looks have their turn

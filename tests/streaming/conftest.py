@@ -1,4 +1,4 @@
-"""Two sites for all tests: one on a real Valkey, one that has no bus and must look for changes by itself."""
+"""Sites for all tests: one that hears a real Valkey, one that must look for changes by itself, one that does both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def bused(django_db_setup: None, bus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site that hears the bus."""
-    with site_running(tmp_path_factory.mktemp("bused"), bus) as site:
+    """A site that hears the bus, and looks by itself once a minute only."""
+    with site_running(tmp_path_factory.mktemp("bused"), bus, "tests.streaming.unpolled") as site:
         yield site
 
 
@@ -28,4 +28,11 @@ def bused(django_db_setup: None, bus: str, tmp_path_factory: pytest.TempPathFact
 def deaf(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose bus is down."""
     with site_running(tmp_path_factory.mktemp("deaf"), "redis://127.0.0.1:1") as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def whole(django_db_setup: None, bus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site as it is run."""
+    with site_running(tmp_path_factory.mktemp("whole"), bus) as site:
         yield site

@@ -32,7 +32,7 @@ class Near:
     async def say(self, **said: Any) -> None:
         await self.socket.send_to(text_data=json.dumps(said))
 
-    async def frame(self, seconds: float = 5, *, acknowledge: bool = True) -> dict[str, Any]:
+    async def frame(self, seconds: float = 15, *, acknowledge: bool = True) -> dict[str, Any]:
         """The next frame; of a binary one its header, the columns in place."""
         got = await self.socket.receive_from(timeout=seconds)
         frame = json.loads(got) if isinstance(got, str) else unpacked(got)
@@ -43,7 +43,7 @@ class Near:
     async def quiet(self, seconds: float) -> bool:
         return await self.socket.receive_nothing(seconds, 0.05)
 
-    async def closed(self, seconds: float = 5) -> int:
+    async def closed(self, seconds: float = 15) -> int:
         """The code it is closed with."""
         async with asyncio.timeout(seconds):
             while (message := await self.socket.receive_output(seconds))["type"] != "websocket.close":

@@ -56,18 +56,18 @@ def valkey_running(home: Path) -> Iterator[str]:
 
 
 @contextmanager
-def site_running(folder: Path, redis: str = "", **env: str) -> Iterator[Site]:
+def site_running(folder: Path, redis: str = "", application: str = "trainmon.asgi", **env: str) -> Iterator[Site]:
     """A site; without ``redis`` it has no bus that answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "trainmon.asgi:application"]
+    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), f"{application}:application"]
     given = {"TRAINMON_SECRET_KEY": settings.SECRET_KEY, "TRAINMON_HOME": str(folder / "home"), "REDIS_URL": redis, **env}
     log = folder / f"site-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment(**given), stdout=out, stderr=out)
     try:
-        until(lambda: _answers(port), 30)
+        until(lambda: _answers(port), 60)
         yield Site(port, process, log)
     finally:
         process.terminate()
@@ -98,7 +98,7 @@ class Page:
     def say(self, **said: Any) -> None:
         self.socket.send(json.dumps(said))
 
-    def frame(self, seconds: float = 10) -> dict[str, Any]:
+    def frame(self, seconds: float = 20) -> dict[str, Any]:
         """The next frame that is no keepalive."""
         while True:
             got = self.socket.recv(seconds)
@@ -111,7 +111,7 @@ class Page:
         self.seen |= {(one["kind"], one["id"]): one["version"] for one in frame.get("fragments", [])}
         return frame
 
-    def until(self, kind: str, pk: int, version: int, seconds: float = 10) -> str:
+    def until(self, kind: str, pk: int, version: int, seconds: float = 20) -> str:
         """The HTML of the first fragment of at least this version."""
         end = time.monotonic() + seconds
         while True:

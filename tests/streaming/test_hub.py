@@ -111,7 +111,7 @@ async def test_a_deleted_run_is_gone_within_seconds(alice: User, run: Run):
     await asyncio.sleep(0.2)
     pk = run.pk
     await ask(run.delete)
-    assert (await page.frame(4))["gone"] == [{"kind": "run-row", "id": pk}]
+    assert (await page.frame(15))["gone"] == [{"kind": "run-row", "id": pk}]
     await page.leave()
 
 
@@ -134,5 +134,15 @@ async def test_a_new_run_is_heard_of_although_its_notice_was_lost(alice: User, r
     await page.say(lists=True)
     await asyncio.sleep(2.5)
     await ask(make_run, run.source)
-    assert (await page.frame(4))["sources"] is True
+    assert (await page.frame(15))["sources"] is True
+    await page.leave()
+
+
+async def test_a_change_whose_notice_is_lost_is_found_within_seconds(alice: User, run: Run):
+    page = await near(alice)
+    await page.say(watch=[row(run)])
+    await asyncio.sleep(0.3)
+    version = await changed(run, told=False, step=4711)
+    (fragment,) = (await page.frame(10))["fragments"]
+    assert fragment["version"] == version and "4,711" in fragment["html"]
     await page.leave()

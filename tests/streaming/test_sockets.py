@@ -98,7 +98,7 @@ async def test_signing_out_ends_the_sockets_of_that_session_alone(alice: User, r
         await each.say(watch=[row(run)])
     await asyncio.sleep(0.2)
     await ask(client.post, "/logout/")
-    assert await one.closed(2) == 4401
+    assert await one.closed(4) == 4401
     await ask(change, run, step=2)
     assert (await other.frame())["fragments"]
     await other.leave()
@@ -120,7 +120,7 @@ async def test_whose_account_changes_is_signed_out(what: str, alice: User, run: 
             Session.objects.all()._raw_delete("default")
 
     await ask(happen)
-    assert await one.closed(2 if what == "password" else 10) == 4401
+    assert await one.closed(4 if what == "password" else 10) == 4401
 
 
 @pytest.mark.parametrize("what", ["user leaves the group", "trainer leaves the group"])
@@ -154,8 +154,8 @@ def test_another_process_that_signs_out_or_takes_a_group_away_ends_sockets_withi
         begun = time.monotonic()
         client.post("/logout/")
         alice.groups.remove(alice.groups.get(name="team-lora"))
-        assert his.closed(10) == 4401 and hers.closed(10) == 4403
-        assert time.monotonic() - begun < 10
+        assert his.closed(12) == 4401 and hers.closed(12) == 4403
+        assert time.monotonic() - begun < 12  # 5 s between two looks, on a busy machine
 
 
 # How much
