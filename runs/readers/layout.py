@@ -17,8 +17,8 @@ The rules, judged for each directory from the root down:
   after, else to the run around it; by itself it is a run where its head shows a training's progress.
 - An empty directory beside runs is a run without files.
 
-A kind of run that is told by something else than event files (Falcon: config.yml and graph/)
-becomes a line in ``_Judge.shape_of``.
+A run of Falcon is told by config.yml and the nodes' logs below graph/.  A further kind of run that is told
+by something else than event files becomes a line in ``_Judge.shape_of``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ _NEVER_RUNS: Final = frozenset({b"lost+found", b"checkpoints", b"artifacts", b"s
 _LOOKS: Final = 32
 
 _KERAS: Final = "keras"
+_FALCON: Final = "falcon"
 _EVENT_FILES: Final = "event files"
 _JOB_LOG: Final = "job log"
 _UNDECIDED: Final = "undecided"
@@ -170,7 +171,15 @@ class _Judge:
             return _EVENT_FILES
         if self._keras_parts(directory):
             return _KERAS
-        return ""
+        return _FALCON if self._is_falcons(directory) else ""
+
+    @staticmethod
+    def _is_falcons(directory: Directory) -> bool:
+        """Whether it is a run of Falcon: its configuration, and a log of each node below ``graph``."""
+        if not any(file.name == b"config.yml" for file in directory.files):
+            return False
+        nodes = (node for child in directory.subdirs if child.name == b"graph" for node in child.subdirs)
+        return any(file.name == b"output.log" for node in nodes for file in node.files)
 
     def _begin(self, directory: Directory, place: _Place | None) -> _Place | None:
         """A directory outside every run, or one that is no part of the run around it."""
@@ -315,7 +324,8 @@ class _Judge:
                 if claim is None and around is None:
                     alone.append((path, job, file))
                 elif self.peeks.at(path, file).dialect is not None:
-                    (claim or around or self.claims[path]).logs.append(FoundLog(path, TEXT, file, "log/", PRINTED))
+                    owner = claim or around or self.claims[path]
+                    owner.logs.append(FoundLog(path, TEXT, file, _prefix(owner, path), PRINTED))
         self._alone(alone)
 
     def _alone(self, logs: list[tuple[bytes, bytes, File]]) -> None:
@@ -377,6 +387,14 @@ def _with_parents(paths: Iterable[bytes]) -> set[bytes]:
             path = _parent(path)
         found.add(path)
     return found
+
+
+def _prefix(claim: Claim, path: bytes) -> str:
+    """What goes before the tags of a text log in a run: the folder too, where each node has its own."""
+    folder = _parent(path)
+    if claim.top is None or folder == claim.path:
+        return "log/"
+    return f"log/{naming.display(folder.rpartition(b'/')[2])}/"
 
 
 def _stem(path: bytes) -> bytes:

@@ -52,13 +52,14 @@ _SCALE = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P
 
 @dataclass(slots=True)
 class Bar:
-    """A progress bar: ``steps`` where what it counts may be steps of the training."""
+    """A progress bar: ``steps`` where what it counts may be steps of the training, ``epoch`` where it is one epoch's."""
 
     label: str
     kind: str
     current: float
     total: float
     steps: bool
+    epoch: int | None = None
 
 
 @dataclass(slots=True)
@@ -141,7 +142,9 @@ def _read_bar(line: Line, said: str, found: re.Match[str]) -> None:
     kind = next((kind for word, kind in _KINDS if word in label.lower()), "training")
     if not counted and kind == "training":
         kind = "download"
-    line.bar = Bar(label, kind, current, total, counted and not _OTHER_BARS.search(label))
+    epoch = _EPOCH.search(label)
+    line.bar = Bar(
+        label, kind, current, total, counted and not _OTHER_BARS.search(label), int(float(epoch[1])) if epoch else None)
     if (rate := _RATE.search(rest)) is not None and line.bar.steps and (number := _scaled(rate[1], "")):
         line.speed = number if rate[2] in ("it/s", "step/s", "steps/s") else 1 / number
 

@@ -253,9 +253,9 @@ class _Reader:
         if bar.total >= 2**53 or (bar.total != state.bar_total and not self._is_main(bar.total)):
             return None  # another one, beside the training's
         laps = state.epochs
-        if line.epoch is not None:
-            state.first_epoch = min(state.first_epoch, int(line.epoch))
-            state.lap = max(0, int(line.epoch) - state.first_epoch)
+        if bar.epoch is not None:
+            state.first_epoch = min(state.first_epoch, bar.epoch)
+            state.lap = max(0, bar.epoch - state.first_epoch)
         else:
             state.lap += bar.current < state.bar and state.bar >= state.bar_total
             laps = max(state.epochs or 1, state.lap + 1)

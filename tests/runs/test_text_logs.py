@@ -58,10 +58,10 @@ def test_a_training_by_itself_is_a_run_and_a_systems_log_is_none(tmp_path):
 
 
 def test_a_driver_says_how_the_run_ended_whatever_its_nodes_print(tmp_path):
-    write(tmp_path / "out", ("loss",), 20)
     node = "2026-01-14T14:32:02 [INFO] Epoch 1/100 | steps=50 | train_loss=1.2e-01\n"
-    put(tmp_path, **{"out/graph/driver/output.log": FALCON, "out/graph/theta/output.log": node})
+    put(tmp_path, **{"out/graph/driver/output.log": FALCON, "out/graph/theta/output.log": node, "out/config.yml": "a: 1\n"})
     run = Run.objects.get()
+    assert {"log/driver/train_loss", "log/theta/train_loss"} < set(run.series.values_list("tag__name", flat=True))
     assert {job.external_id: job.status for job in Job.objects.all()} == {"driver": "failed", "theta": "running"}
     assert (run.status, run.status_reason) == ("failed", "ValueError: bad: [sample]")
     assert Event.objects.get(kind="log.traceback").fields["error_type"] == "ValueError"

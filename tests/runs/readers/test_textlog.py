@@ -170,6 +170,11 @@ def test_bars_of_epochs_count_on(tmp_path):
     assert [step for step, _ in points(read(text + "end\n", tmp_path))["loss"]] == [epoch * 100 + n for epoch, n in places]
 
 
+def test_a_bar_that_a_dictionary_follows_is_of_no_epoch(tmp_path):
+    text = "".join(f"\r{n}%|#| {n}/100 [00:10<00:10, 1.5s/it]{{'loss': 0.5, 'epoch': {n / 10}}}\n" for n in range(40))
+    assert [step for step, _ in points(read(text, tmp_path))["loss"]] == list(range(40))
+
+
 def test_epochs_are_the_steps_where_nothing_else_is(tmp_path):
     block = read("".join(f"Epoch {n}/3 - loss: {n}.5 - acc: 90%\n" for n in (1, 2, 3)), tmp_path)
     assert points(block)["loss"] == [(1, 1.5), (2, 2.5), (3, 3.5)]
