@@ -52,10 +52,10 @@ def _all_listed(listed: Any, runs: int, tags: int) -> bool:
 
 
 @contextmanager
-def started(logdir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(logdir: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A TensorBoard of our own, ended with its data server."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--load_fast=true", "--port", "0",
-               "--host", "127.0.0.1"]
+               "--host", "127.0.0.1", *more]
     with tempfile.TemporaryDirectory() as tmp:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                                    env={**os.environ, "TMPDIR": tmp})
