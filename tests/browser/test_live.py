@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 #: Milliseconds that a change may take to be seen on a busy machine.
-SOON = 15_000
+SOON = 40_000
 #: Seconds between two syncs that the site expects: data older than twice that is stale.
 INTERVAL = 8
 
