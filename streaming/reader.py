@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -135,11 +136,12 @@ class Reader:
         try:
             while not self.code:
                 await self._turn()
-        except Exception:
-            log.exception("A socket broke")
+        except Exception as error:
+            log.warning("A socket is closed: %s", str(error).strip() or type(error).__name__, exc_info=True)
             self.leave(BROKEN)
         self.hub.part(self)
-        await self._send({"type": "websocket.close", "code": self.code})
+        with suppress(Exception):
+            await self._send({"type": "websocket.close", "code": self.code})
 
     async def _turn(self) -> None:
         try:
@@ -261,6 +263,9 @@ class Reader:
                 await self._send(message)
         except TimeoutError:
             self.leave(TOO_SLOW)
+        except Exception as error:  # daphne raises where the page has gone a moment ago
+            log.debug("A page has gone: %s", error)
+            self.leave(BROKEN)
 
     def watch(self, said: Asked) -> None:
         """Show something else from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,14 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Valkey."""
     with valkey_running(tmp_path_factory.mktemp("bus")) as address:
         yield address
+
+
+@pytest.fixture
+def told(bus: str, settings: Any) -> None:
+    """What this process commits is told over the bus."""
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [bus], "prefix": "trainmon"}}
+    }
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from streaming import sse
 from tests.runs.factories import make_file, make_run, make_source
 from tests.streaming.sites import Site, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("told")]
 
 
 @pytest.fixture
