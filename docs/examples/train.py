@@ -40,6 +40,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 Array = Any  # np.ndarray
 SIDE = 96
+#: Of whoever started this: written into each line, it leads from there to here.
+CORRELATION_ID = os.environ.get("TRAINMON_CORRELATION_ID", "")
 
 
 class Stopped(BaseException):
@@ -151,6 +153,8 @@ class Log:
         self.count += 1
         record = {"event_id": f"{self.job}:{self.attempt}:{self.count}", "ts": now, "level": level, "service": "worker",
                   "job_id": self.job, "msg": message, "event": event, "fields": fields}
+        if CORRELATION_ID:
+            record["correlation_id"] = CORRELATION_ID
         self.lines.write(json.dumps(record) + "\n")
         if self.push:
             self.push.record(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from runs.sync import sync
 
 #: Seconds to wait for another sync of the same source before giving up.
 PATIENCE = 600.0
+
+log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -88,8 +91,7 @@ class Command(BaseCommand):
         follower = Follower(lambda: self.chosen(named, options).filter(enabled=True), poll=options["poll"])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: follower.stop.set())
-        self.stdout.write(f"Following {self.chosen(named, options).count()} sources.")
-        self.stdout.flush()
+        log.info("Following %d sources", self.chosen(named, options).count(), extra={"event": "follower.started"})
         follower.run()
 
     def named(self, options: dict[str, Any]) -> list[Source]:
