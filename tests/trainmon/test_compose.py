@@ -59,7 +59,7 @@ def test_compose_refuses_without_what_production_needs(name):
 
 def test_logs_are_mounted_read_only_and_only_one_service_has_a_port():
     found = services()
-    for service in ("web", "worker", "beat"):
+    for service in ("web", "follower", "worker", "beat"):
         (logs,) = [volume for volume in found[service]["volumes"] if volume["target"] == "/logs"]
         assert logs["read_only"] is True
     assert [name for name, service in found.items() if service.get("ports")] == ["web"]
@@ -111,7 +111,7 @@ def start(name: str, ports: dict[str, int], home: Path, output: Path) -> subproc
 def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_path):
     migrate = start("migrate", ports, shared_home, tmp_path / "migrate")
     assert migrate.wait(60) == 0, (tmp_path / "migrate").read_text()
-    running = {name: start(name, ports, shared_home, tmp_path / name) for name in ("web", "worker", "beat")}
+    running = {name: start(name, ports, shared_home, tmp_path / name) for name in ("web", "follower", "worker", "beat")}
     try:
         url = f"http://127.0.0.1:{ports['8000']}/login/"
         request = urllib.request.Request(url, headers={"Host": VARIABLES["TRAINMON_HOSTS"]})
@@ -127,6 +127,8 @@ def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_
             return "sync_all" in said and "succeeded" in said
 
         assert wait_until(answers, 40), (tmp_path / "web").read_text()
+        assert wait_until(lambda: "ollowing" in (tmp_path / "follower").read_text(), 40), (tmp_path / "follower").read_text()
+        assert running["follower"].poll() is None
         assert wait_until(worked, 40), (tmp_path / "worker").read_text() + (tmp_path / "beat").read_text()
     finally:
         for process in running.values():

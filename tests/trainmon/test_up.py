@@ -19,6 +19,7 @@ import psutil
 import pytest
 from tensorboardX import SummaryWriter
 
+from tests.runs.following import step
 from tests.trainmon.machine import ROOT, as_user, ask, environment, living, manage, spawn, wait_until
 from trainmon.embedded import port
 from trainmon.embedded.children import Logs
@@ -123,6 +124,17 @@ def test_the_named_logs_are_read_before_the_address_is_shown(site):
     assert ask(site.home, query).stdout == "said trainer: first run, 1\n"
 
 
+def test_what_is_written_later_is_read_as_it_comes(site):
+    query = "select point_count from runs_run where name = 'second run'"
+    path = site.home.parent / "logs" / "second run" / "events.out.tfevents.1700000000.host.1.0"
+    path.parent.mkdir()
+    with path.open("ab", buffering=0) as file:
+        file.write(step(0))
+        assert wait_until(lambda: ask(site.home, query).stdout == "said 2\n"), site.said()
+        file.write(step(1))
+        assert wait_until(lambda: ask(site.home, query).stdout == "said 4\n", 10), site.said()
+
+
 def test_a_second_up_says_who_runs_it(site):
     second = manage(site.home, "up")
     assert second.returncode == 1
@@ -132,8 +144,8 @@ def test_a_second_up_says_who_runs_it(site):
 
 @pytest.mark.parametrize(
     "words",
-    [("daphne",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",), ("postgres", "-D")],
-    ids=["site", "worker", "beat", "valkey", "postgres"],
+    [("daphne",), ("--watch",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",), ("postgres", "-D")],
+    ids=["site", "follower", "worker", "beat", "valkey", "postgres"],
 )
 def test_a_killed_child_comes_back(site, words):
     before = site.child(*words)
