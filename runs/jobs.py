@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from runs import artifacts, loglines, redact
 from runs.artifacts import Named
 from runs.facts import dated, moment, set_params
-from runs.models import Event, Job, LogFile, Run, Transition
+from runs.models import Event, Job, LogChunk, LogFile, Run, Transition
 from runs.models.run import Status
 from runs.readers import naming
 from runs.readers.plain import plain, plain_json
@@ -44,8 +44,15 @@ def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> d
     jobs = _jobs(run, set(external.values()))
     events: list[Event] = []
     changes: list[Transition] = []
+    told = _told_elsewhere(file, jobs)
     for one in said:
         job = jobs[external[one.job]]
+        if job.pk in told:
+            if one.figures is not None:
+                job.bars = {**job.bars, **plain_json(redact.value(one.figures.bars))}
+            if one.event == PROGRESS:
+                continue
+            one = _only_words(one)
         _advance(job, one, changes, again=file.reading > 0)
         _tell_run(run, job, one, printed=file.kind == LogFile.Kind.TEXT)
         if one.event != PROGRESS:
@@ -76,6 +83,19 @@ def settle(runs: Iterable[Run]) -> dict[int, int]:
         job.version += 1
     save_all(jobs, ["status", "version"])
     return {job.pk: job.version for job in jobs}
+
+
+def _told_elsewhere(file: LogFile, jobs: dict[str, Job]) -> set[int]:
+    """The jobs of a text log that have a log of records, too: that one says how they stand, more exactly."""
+    if file.kind != LogFile.Kind.TEXT:
+        return set()
+    chunks = LogChunk.objects.filter(job__in=list(jobs.values()), log_file__kind=LogFile.Kind.JSONL)
+    return set(chunks.order_by().values_list("job", flat=True).distinct())
+
+
+def _only_words(said: Said) -> Said:
+    """What was printed, without how the job stands."""
+    return replace(said, figures=None, step=None, total_steps=None, epoch=None, eta_seconds=None, status=None, word="")
 
 
 def _external(file: LogFile, name: str) -> str:

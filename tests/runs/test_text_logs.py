@@ -28,15 +28,16 @@ def put(root: Path, **files: str) -> None:
 
 
 def test_a_jobs_output_belongs_to_its_job(tmp_path):
-    record = {"ts": 1_767_323_045, "level": "INFO", "job_id": "train-1", "msg": "m", "event": "training.start"}
-    put(tmp_path, **{"logs/jobs/train-1.jsonl": json.dumps(record) + "\n", "logs/subprocess/train-1.stdout.log": STEPS,
+    record = {"ts": 1_767_323_045, "level": "INFO", "job_id": "train-1", "msg": "m", "event": "training.step"}
+    step = json.dumps({**record, "fields": {"step": 8, "total_steps": 100, "loss": 2.125}}) + "\n"
+    put(tmp_path, **{"logs/jobs/train-1.jsonl": step, "logs/subprocess/train-1.stdout.log": STEPS,
                      "logs/subprocess/train-1.stderr.log": "Killed\n"})
     job = Job.objects.get()
-    assert (Run.objects.count(), job.external_id, job.step, job.total_steps, job.loss) == (1, "train-1", 8, 100, 2.0)
+    assert (Run.objects.count(), job.external_id, job.step, job.total_steps, job.loss) == (1, "train-1", 8, 100, 2.125)
     assert [(one.name, one.lines) for one in loglines.streams(job)] == [
         ("train-1.jsonl", 1), ("train-1.stderr.log", 1), ("train-1.stdout.log", 8)]
     assert loglines.view(job, search="step 3").entries[0]["message"] == "Step 3/100 loss=7"
-    assert job.error == "Killed" and list(job.run.series.values_list("tag__name", flat=True)) == ["log/loss"]
+    assert job.error == "Killed" and set(job.run.series.values_list("tag__name", flat=True)) == {"loss", "log/loss"}
 
 
 def test_a_log_in_a_runs_folder_is_the_runs(tmp_path):
