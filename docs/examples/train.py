@@ -11,7 +11,7 @@ lines on standard output.  numpy and tensorboard are all it needs.
 
 A folder holds one run.  --fail, --hang and --diverge end it as trainings end: with a traceback, silent at
 a step while its process lives and its heartbeats go on, or with a loss that is not a number any more.
---push URL sends the log and the event files to a trainmon that shares no volume (TRAINMON_TOKEN holds its token).
+--push URL sends the log, the event files and the samples to a trainmon that shares no volume (TRAINMON_TOKEN holds its token).
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class Training:
         log.line("stage.sampling", "Drawing a sample")
         write(path, data)
         log.image("samples/plane", step, data)
-        log.line("training.sample", f"Sample at step {step}", sample_path=str(path), step=step, sample_index=0)
+        log.line("training.sample", f"Sample at step {step}", sample_path=f"samples/{path.name}", step=step, sample_index=0)
         log.line("stage.training", "Training")
 
     def checkpoint(self, step: int) -> None:
@@ -278,7 +278,7 @@ class Training:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        log.line("training.checkpoint", f"Checkpoint at step {step}", checkpoint_path=str(path), step=step)
+        log.line("training.checkpoint", f"Checkpoint at step {step}", checkpoint_path=f"checkpoints/{path.name}", step=step)
         log.line("stage.training", "Training")
 
     def load(self) -> None:
@@ -303,8 +303,8 @@ class Training:
         loss, accuracy = self.network.loss(self.val_x, self.val_y)
         log.text("eval_examples/example_0", asked.steps,
                  f"**Point** {self.val_x[0].round(2)} **Target** {self.val_y[0]:.0f} **Accuracy** {accuracy:.3f}")
-        model = log.folder / "checkpoints" / f"step_{asked.steps:06d}.npz"
-        log.line("training.complete", "Training complete", output_path=str(model), final_loss=loss, total_steps=asked.steps,
+        model = f"checkpoints/step_{asked.steps:06d}.npz"
+        log.line("training.complete", "Training complete", output_path=model, final_loss=loss, total_steps=asked.steps,
                  training_time_seconds=round(time.monotonic() - self.began, 3),
                  samples_generated=len(list((log.folder / "samples").glob("*.png"))))
 
@@ -360,6 +360,7 @@ def pusher(asked: argparse.Namespace) -> Any:
     run = "/".join(asked.folder.absolute().parts[-2:])
     client = Client(asked.push, os.environ.get("TRAINMON_TOKEN", ""), run=run, job=asked.job, spool=asked.folder / ".spool")
     client.ship(asked.folder, "*tfevents*")
+    client.ship(asked.folder, "*.png")
     return client
 
 

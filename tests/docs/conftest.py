@@ -89,6 +89,7 @@ def module() -> ModuleType:
     sys.modules["trainmon_client"] = module
     spec.loader.exec_module(module)
     module.PAUSE = module.LONGEST_PAUSE = module.REFUSED_PAUSE = 0.2
+    module.SEGMENT = 50_000  # so that files of the spool take turns
     module.SHIP_EVERY = module.ASK_EVERY = 0.3
     return module
 

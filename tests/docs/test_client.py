@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from runs.models import Job, Run, Source
+from runs.models import Job, Run, Sample, Source
 from runs.sync import sync
 from tests.docs.conftest import EXAMPLES, Site, script
 
@@ -44,7 +47,7 @@ def test_it_is_one_file_for_python_3_8() -> None:
     tree = ast.parse((EXAMPLES / "trainmon_client.py").read_text(), feature_version=(3, 8))
     roots = {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     roots |= {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert roots <= set(__import__("sys").stdlib_module_names)
+    assert roots <= set(sys.stdlib_module_names)
 
 
 def test_events_and_files_arrive(client: Any, site: Site, tmp_path: Path) -> None:
@@ -216,3 +219,17 @@ def test_a_file_that_was_replaced_or_cut_is_sent_anew(client: Any, site: Site, t
         (tmp_path / "new").replace(file)
         until(lambda content=content: there.exists() and there.read_bytes() == content)  # type: ignore[misc]
     assert client.close(10)
+
+
+def test_the_example_trainer_pushes_a_whole_run(site: Site, token: str, tmp_path: Path) -> None:
+    """Its log, event files and samples; nothing of it shares a disk with the site but this test."""
+    site.start()
+    folder = tmp_path / "far/spirals/first"
+    command = [sys.executable, str(EXAMPLES / "train.py"), str(folder), "--steps", "200", "--push", site.url]
+    subprocess.run(command, env=os.environ | {"TRAINMON_TOKEN": token}, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    shutil.rmtree(tmp_path / "far")
+    sync(Source.objects.get().pk, isolate="here")
+    run = Run.objects.get()
+    assert (run.name, run.dataset and run.dataset.name, run.status) == ("first", "spirals", "finished")
+    drawn = Sample.objects.exclude(path=b"").get()
+    assert bytes(drawn.path) == b"spirals/first/samples/step_00150.png"

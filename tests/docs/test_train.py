@@ -77,10 +77,10 @@ def test_it_learns(trained: Path) -> None:
 
 
 def test_it_writes_samples_and_checkpoints_where_its_log_says(trained: Path) -> None:
-    samples = [Path(one["sample_path"]) for one in said(trained, "training.sample")]
+    samples = [trained / one["sample_path"] for one in said(trained, "training.sample")]
     assert [path.name for path in samples] == ["step_00150.png", "step_00300.png", "step_00450.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in samples)
-    saved = [Path(one["checkpoint_path"]) for one in said(trained, "training.checkpoint")]
+    saved = [trained / one["checkpoint_path"] for one in said(trained, "training.checkpoint")]
     with np.load(saved[-1]) as held:
         assert int(held["step"]) == 600
 
