@@ -151,8 +151,10 @@ class Log:
         """A line of the job log."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.count += 1
-        record = {"event_id": f"{self.job}:{self.attempt}:{self.count}", "ts": now, "level": level, "service": "worker",
-                  "job_id": self.job, "msg": message, "event": event, "fields": fields}
+        record = {"ts": now, "level": level, "service": "worker", "job_id": self.job, "msg": message, "event": event,
+                  "fields": fields}
+        if self.push:  # the same in the file and as pushed: it counts once, wherever it is read
+            record["event_id"] = f"{self.job}:{self.attempt}:{self.count}"
         if CORRELATION_ID:
             record["correlation_id"] = CORRELATION_ID
         self.lines.write(json.dumps(record) + "\n")

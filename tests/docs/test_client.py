@@ -227,6 +227,8 @@ def test_the_example_trainer_pushes_a_whole_run(site: Site, token: str, tmp_path
     folder = tmp_path / "far/spirals/first"
     command = [sys.executable, str(EXAMPLES / "train.py"), str(folder), "--steps", "200", "--push", site.url]
     subprocess.run(command, env=os.environ | {"TRAINMON_TOKEN": token}, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    said = [json.loads(line)["event_id"] for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert len(said) == len(set(said)) and sorted(said) == sorted(ids(site, "spirals/first"))
     shutil.rmtree(tmp_path / "far")
     sync(Source.objects.get().pk, isolate="here")
     run = Run.objects.get()
