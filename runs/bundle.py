@@ -18,11 +18,12 @@ from django.conf import settings
 from runs import bundled, disk, loglines, redact, samples, servicelogs
 from runs.models import Job, Sample
 from runs.readers.plain import plain, plain_json
+from runs.readers.undressed import undressed
 
 #: Bytes of a bundle, of its events.jsonl before compression, and its samples.
 LARGEST, LONGEST_LOG, MOST_SAMPLES = 1 << 30, 512 << 20, 5_000
-#: What is served as an image or sound, and its file's ending.
-ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp", "audio/wav": "wav"}
+#: What is given out, and its file's ending.
+ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 #: Samples that are asked for at once: no query is open while somebody reads.
 TOGETHER = 50
 #: Names that some systems give to devices.
@@ -34,11 +35,11 @@ metadata.json     the job and its run: state, configuration, error, transitions,
 events.jsonl      every line of its log that trainmon keeps, a JSON object a line
 service_logs/     lines of trainmon's own logs that carry the job's correlation id, or are about its run or source
                   and fall into its time: the last {lines} of each service
-samples/          images and sounds, named by step, the newest first
+samples/          images, named by step, the newest first
 environment.json  trainmon, its Python and its settings that matter here; no secret is among them
 
-Secrets (tokens, keys, passwords, names of home directories) are masked in every text. Images are as they were
-written.
+Secrets (tokens, keys, passwords, names of home directories) are masked in every text; images come
+without their comments and metadata.
 
 Left out:
 {left_out}
@@ -131,9 +132,12 @@ class Bundle:
             if isinstance(media, samples.Gone):
                 self.left_out.append(f"samples/: {sample.tag[:200]} of step {sample.step}, {media.why}")
                 return
-            if ending := ENDINGS.get(media.media_type):
-                path = f"samples/step_{sample.step:06d}_{sample.pk}_{number}.{ending}"
-                yield from self.member(path, [media.data], stored=True)
+            drawn = undressed(media.data, media.media_type)
+            if drawn is None:
+                self.left_out.append(f"samples/: {sample.tag[:200]} of step {sample.step}, no PNG, JPEG or WebP that ends well")
+            else:
+                path = f"samples/step_{sample.step:06d}_{sample.pk}_{number}.{ENDINGS[media.media_type]}"
+                yield from self.member(path, [drawn], stored=True)
             number, total = number + 1, media.total
 
 

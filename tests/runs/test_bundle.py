@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import google_crc32c
@@ -60,6 +61,11 @@ def job(tmp_path: Path, logs: Path) -> Job:
     return job
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A part of a PNG."""
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
 def opened(job: Job) -> dict[str, bytes]:
     """The members of its bundle, without the folder's name."""
     with zipfile.ZipFile(io.BytesIO(b"".join(bundle.pieces(job)))) as file:
@@ -85,7 +91,7 @@ def test_it_holds_what_one_needs(job: Job) -> None:
     assert metadata["run"]["name"] == "run" and metadata["run"]["params"]["lr"] == 0.1
     assert environment["python_version"] and environment["mode"] == "local"
     assert len(members["events.jsonl"].splitlines()) == 12
-    assert "Left out:\nnothing" in members["README.txt"].decode()
+    assert "page of step 1, no PNG, JPEG or WebP" in members["README.txt"].decode()
 
 
 def test_no_member_holds_a_planted_secret(job: Job, logs: Path) -> None:
@@ -168,8 +174,9 @@ def test_it_can_be_written_for_a_job_that_said_nothing(job: Job) -> None:
 
 def test_half_a_gigabyte_of_samples_does_not_lie_in_memory(job: Job, tmp_path: Path) -> None:
     """P20."""
+    small = picture()
     big = event_pb2.Event(step=2, wall_time=WALL, summary=summary_pb2.Summary(
-        value=[media("big", picture() + bytes(10 * 2**20))])).SerializeToString()
+        value=[media("big", small[:-12] + chunk(b"IDAT", bytes(10 * 2**20)) + small[-12:])])).SerializeToString()
     framed = crc.header(len(big)) + big + crc.mask(google_crc32c.value(big)).to_bytes(4, "little")
     with (tmp_path / "root" / "ds" / "run" / "events.out.tfevents.1800000000.host").open("wb") as file:
         file.writelines([framed] * 50)
