@@ -32,6 +32,8 @@ POLL, FOLDERS, SCAN = 1.0, 5.0, 60.0
 POLL_SHARE, SCAN_SHARE = 0.1, 0.25
 #: Seconds: a writer's burst is waited for; a run is left alone after a read, and so is the source.
 GATHER, RUN_REST, REST = 0.005, 0.05, 0.025
+#: Seconds until a source is asked for again that a long sync has, and that could not be read.
+BUSY_REST, FAILED_REST = 0.25, 10.0
 #: Runs of one read: few, so that the first is shown soon; of many that wait a quarter, which costs less a run.
 RUNS_AT_ONCE, RUNS_SHARE = 40, 4
 #: Seconds that a connection is kept while nothing happens, and between tries when the database is away.
@@ -224,7 +226,7 @@ class Followed(threading.Thread):
         self.used = time.monotonic()
         lease = claim(self.source_id, self.holder)
         if isinstance(lease, Busy):
-            self.rest_until = time.monotonic() + 2 * REST
+            self.rest_until = time.monotonic() + (2 * REST if lease.briefly else BUSY_REST)
             return False
         self.lease = lease
         return True
@@ -281,7 +283,7 @@ class Followed(threading.Thread):
         if isinstance(outcome, Failed):
             self.complain(outcome.error)
         ended = self.used = time.monotonic()
-        self.scan_due = ended + SCAN
+        self.scan_due = ended + (SCAN if self.healthy else FAILED_REST)
         self.scan_rest = ended + (ended - began) * (1 / SCAN_SHARE - 1)
         self.list.load()
         self.rested = {run_id: at for run_id, at in self.rested.items() if at > ended}

@@ -121,7 +121,7 @@ class Patience:
     A file that is no log and grows for ever must not keep a source busy.
     """
 
-    MOST, FIRST, LONGEST = 10_000, 0.2, 16.0
+    MOST, FIRST, LONGEST = 10_000, 0.2, 30.0
 
     def __init__(self) -> None:
         self.waits: dict[bytes, tuple[float, float]] = {}

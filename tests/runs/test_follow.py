@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.utils.timezone import now
 
+from runs.follow import Follower
+from runs.followed import Followed
 from runs.models import LogFile, Run, Source, Transition
 from runs.sources import register
 from tests.runs.following import following, step, until
@@ -200,6 +203,21 @@ def test_without_enough_watches_it_says_so_once_and_looks_instead(tmp_path):
         cwd=ROOT, env=environment(DJANGO_SETTINGS_MODULE="trainmon.settings"), capture_output=True, text=True, timeout=60)
     assert done.stdout == "polls 5\n", done.stderr
     assert done.stderr.count("max_user_watches is too small") == 1
+
+
+def test_a_thread_that_does_not_answer_is_said_on_its_source_alone(tmp_path, database):
+    for name in ("hangs", "answers"):
+        (tmp_path / name).mkdir()
+    hanging, answering = (register(f"t{next(NUMBERS)}={tmp_path / name}") for name in ("hangs", "answers"))
+    follower = Follower(lambda: Source.objects.none())
+    for source in (hanging, answering):
+        follower.threads[source.pk, source.root, source.layout] = Followed(source.pk, source.root, poll=False)
+    follower.threads[hanging.pk, hanging.root, hanging.layout].heard_of -= settings.TRAINMON_SCAN_DEADLINE + 1
+    follower.tell_stuck()
+    for source in (hanging, answering):
+        source.refresh_from_db()
+        Source.objects.filter(pk=source.pk).update(enabled=False)
+    assert (hanging.status, answering.status) == ("error", "new") and "may hang" in hanging.last_error
 
 
 def test_ctrl_c_ends_it_within_seconds(tmp_path, database):
