@@ -66,6 +66,14 @@ urlpatterns = [
     path(f"{JOB}cancel/", jobs.Cancel.as_view(), name="job-cancel"),
     path(f"{JOB}stream/", sse.JobStream.as_view(), name="job-stream"),
     path(f"{JOB}stream", sse.JobStream.as_view(schema=None)),  # as others' scripts call it
+    # as others' scripts call them
+    path(f"{JOB}summary", jobs.Summary.as_view(schema=None)),
+    path(f"{JOB}logs", job_logs.JobLog.as_view(schema=None)),
+    path(f"{JOB}logs/view", job_logs.JobLogView.as_view(schema=None)),
+    path(f"{JOB}artifacts", artifacts.JobArtifacts.as_view(schema=None)),
+    path(f"{JOB}artifacts/samples/<path:file>", artifacts.JobSample.as_view(schema=None)),
+    path(f"{JOB}checkpoints", artifacts.JobCheckpoints.as_view(schema=None)),
+    path(f"{JOB}checkpoints/<path:file>/download", artifacts.JobCheckpoint.as_view(schema=None)),
     path("series/", series.SeriesView.as_view(), name="series"),
     path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),

@@ -16,9 +16,9 @@ from rest_framework.response import Response
 
 from runs import disk, raw
 from runs.api.base import ApiView
-from runs.api.jobs import NAME, find
+from runs.api.jobs import NAME, SEVERAL, find
 from runs.api.problems import Unavailable
-from runs.api.schema import Problem
+from runs.api.schema import PROBLEM, Problem
 from runs.api.shapes import Strict
 from runs.filenames import base, name_of, named
 from runs.models import Checkpoint, Job, Sample
@@ -90,7 +90,7 @@ class CheckpointList(serializers.Serializer):
 class JobArtifacts(ApiView):
     """What a job left behind."""
 
-    @extend_schema(operation_id="job_artifacts", parameters=[NAME, ArtifactQuery], responses={200: ArtifactList, 409: Problem})
+    @extend_schema(operation_id="job_artifacts", parameters=[NAME, ArtifactQuery], responses={200: ArtifactList, **SEVERAL})
     def get(self, request: Request, job: str) -> Response:
         """A page of its log, models, checkpoints and samples."""
         asked, found = ArtifactQuery.query(request), find(request, job)
@@ -143,7 +143,7 @@ class JobSample(ApiView):
     @extend_schema(
         operation_id="job_sample", parameters=[NAME, FILE, RANGE],
         responses={(200, "image/*"): OpenApiTypes.BINARY, (206, "image/*"): OpenApiTypes.BINARY,
-                   304: OpenApiResponse(description="It is as it was."), 409: Problem,
+                   304: OpenApiResponse(description="It is as it was."), **SEVERAL,
                    410: OpenApiResponse(description="It is gone; the answer is a picture that says why."),
                    416: OpenApiResponse(description="The range lies behind its end.")},
     )
@@ -158,7 +158,7 @@ class JobCheckpoints(ApiView):
     """The checkpoints of a job."""
 
     @extend_schema(
-        operation_id="job_checkpoints", parameters=[NAME, ArtifactQuery], responses={200: CheckpointList, 409: Problem}
+        operation_id="job_checkpoints", parameters=[NAME, ArtifactQuery], responses={200: CheckpointList, **SEVERAL}
     )
     def get(self, request: Request, job: str) -> Response:
         """A page of checkpoints and models."""
@@ -175,7 +175,8 @@ class JobCheckpoint(ApiView):
     @extend_schema(
         operation_id="job_checkpoint_download", parameters=[NAME, FILE, RANGE],
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, (206, "application/octet-stream"): OpenApiTypes.BINARY,
-                   409: Problem, 410: Problem, 416: OpenApiResponse(description="The range lies behind its end.")},
+                   **SEVERAL, (410, PROBLEM): Problem,
+                   416: OpenApiResponse(description="The range lies behind its end.")},
     )
     def get(self, request: Request, job: str, file: str) -> Any:
         """The source's own bytes, unmasked: needs the permission to download raw files, and is written down."""

@@ -13,8 +13,7 @@ from rest_framework.response import Response
 
 from runs import loglines
 from runs.api.base import ApiView
-from runs.api.jobs import NAME, find
-from runs.api.schema import Problem
+from runs.api.jobs import NAME, SEVERAL, find
 from runs.api.shapes import Strict
 from runs.filenames import file_name
 from runs.streamed import Download
@@ -87,7 +86,7 @@ class JobLog(ApiView):
     conditional = False
 
     @extend_schema(operation_id="job_logs", parameters=[NAME, StreamQuery],
-                   responses={(200, NDJSON): OpenApiTypes.STR, 409: Problem})  # fmt: skip
+                   responses={(200, NDJSON): OpenApiTypes.STR, **SEVERAL})  # fmt: skip
     def get(self, request: Request, job: str) -> HttpResponseBase:
         """All lines that are kept, as they were written but for secrets: JSON lines, as a file."""
         asked, found = StreamQuery.query(request), find(request, job)
@@ -98,7 +97,7 @@ class JobLog(ApiView):
 class JobLogView(ApiView):
     """A job's log by pages."""
 
-    @extend_schema(operation_id="job_logs_view", parameters=[NAME, LineQuery], responses={200: LogView, 409: Problem})
+    @extend_schema(operation_id="job_logs_view", parameters=[NAME, LineQuery], responses={200: LogView, **SEVERAL})
     def get(self, request: Request, job: str) -> Response:
         """Lines by level, event and text; no log is no error: there are no lines then."""
         asked, found = LineQuery.query(request), find(request, job)

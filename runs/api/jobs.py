@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from runs import cancelling, jobcards, jobs_of
 from runs.api.base import ApiView
 from runs.api.paging import link
-from runs.api.schema import Problem
+from runs.api.schema import PROBLEM, Problem
 from runs.api.shapes import Number, Strict
 from runs.models import Job
 from runs.models.run import Status
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: How a job is named in an address.
 NAME = OpenApiParameter("job", str, "path", description="Its number here, or the id that its trainer gave it.")
+#: Several jobs may have an id.
+SEVERAL: dict[Any, Any] = {(409, PROBLEM): Problem}
 #: What a job leads to, each at /api/jobs/<id>/<name>/, by its route's name.
 PARTS = {
     "summary": "job-summary", "logs": "job-log", "log_view": "job-log-view", "artifacts": "job-artifacts",
@@ -159,7 +161,7 @@ class Jobs(ApiView):
 class OneJob(ApiView):
     """One job."""
 
-    @extend_schema(operation_id="job", parameters=[NAME], responses={200: JobDetail, 409: Problem})
+    @extend_schema(operation_id="job", parameters=[NAME], responses={200: JobDetail, **SEVERAL})
     def get(self, request: Request, job: str) -> Response:
         """All that is known of a job, by its number or its trainer's id."""
         found = find(request, job)
@@ -206,7 +208,7 @@ class JobSummary(serializers.Serializer):
 class Summary(ApiView):
     """A job in short."""
 
-    @extend_schema(operation_id="job_summary", parameters=[NAME], responses={200: JobSummary, 409: Problem})
+    @extend_schema(operation_id="job_summary", parameters=[NAME], responses={200: JobSummary, **SEVERAL})
     def get(self, request: Request, job: str) -> Response:
         """How it went: status, progress, times, what it left behind, its first error."""
         found = find(request, job)
@@ -236,7 +238,7 @@ class Cancel(ApiView):
 
     needs = {"POST": "runs.change_run"}
 
-    @extend_schema(operation_id="job_cancel", parameters=[NAME], request=CancelOf, responses={202: Cancelled, 409: Problem})
+    @extend_schema(operation_id="job_cancel", parameters=[NAME], request=CancelOf, responses={202: Cancelled, **SEVERAL})
     def post(self, request: Request, job: str) -> Response:
         """Ask the trainer to stop a job: told with its next delivery of events.  409 where it never asks, or has ended."""
         CancelOf.body(request)

@@ -23,6 +23,8 @@ class Problem(serializers.Serializer):
     )
 
 
+#: The media type of refusals.
+PROBLEM = "application/problem+json"
 #: What any operation may answer beside its own answers.
 REFUSALS = {
     "400": "The request is wrong; `errors` names each field.",
@@ -58,7 +60,7 @@ class Schema(AutoSchema):
             refusals |= OF_POINTS if operation["tags"][0] in POINTS or self.path.endswith("/export/") else {}
             refusals |= WITH_BODY if "requestBody" in operation else {}
             problem = self.resolve_serializer(Problem, "response").ref
-            content = {"application/problem+json": {"schema": problem}}
+            content = {PROBLEM: {"schema": problem}}
             for status, why in refusals.items():
                 operation["responses"].setdefault(status, {"description": why, "content": content})
         return operation

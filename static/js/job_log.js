@@ -222,6 +222,8 @@ function start() {
 
   let waiting = 0;
   const later = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); if (following.checked) toEnd(); }); };
+  let settling = 0;  // until then it is the window that moves lines, not the reader
+  const anew = () => { heights = []; settling = performance.now() + 300; later(); };
   let placed = 0;  // where we scrolled to, or the reader did
   function toEnd() {
     box.scrollTop = box.scrollHeight;
@@ -239,6 +241,7 @@ function start() {
   }
 
   box.addEventListener("scroll", () => {
+    if (performance.now() < settling) return;
     const end = box.scrollHeight - box.scrollTop - box.clientHeight < 2 * LINE;
     // what reads upwards is let read; what comes back to the end goes on with it
     if (!end && box.scrollTop < placed - LINE) following.checked = false;
@@ -251,8 +254,7 @@ function start() {
   wrapping.addEventListener("change", () => {
     remember(wrapping.checked);
     log.classList.toggle("wrapped", wrapping.checked);
-    heights = [];
-    later();
+    anew();
   });
   box.addEventListener("click", (event) => {
     const number = event.target.closest("a.ln");
@@ -263,11 +265,12 @@ function start() {
     number.parentElement.classList.add("target");
     history.replaceState(null, "", number.href);
   });
-  addEventListener("resize", () => { heights = []; room(); later(); });
+  addEventListener("resize", () => { room(); anew(); });
 
   function room() {
     const top = box.getBoundingClientRect().top + scrollY;
-    log.style.setProperty("--above", `${Math.min(top, innerHeight * 0.6) + 16}px`);
+    const rail = innerWidth <= 900 ? 56 : 0;  // lies at the bottom there
+    log.style.setProperty("--above", `${Math.min(top, innerHeight * 0.6) + 16 + rail}px`);
   }
 
   function remember(wrap) {

@@ -6,7 +6,7 @@ export function typing(event) {
     || (at instanceof HTMLElement && (at.isContentEditable || at.matches("textarea, select, input:not([type=checkbox], [type=radio])")));
 }
 
-const KEYS = [["/", "search"], ["?", "all keys of this page"], ["g h", "home"], ["g r", "runs"]];
+const KEYS = [["/", "search"], ["?", "all keys of this page"], ["g h", "home"], ["g r", "runs"], ["g j", "jobs"]];
 
 // Pages add theirs: keysOfPage([["j", "next run"]]).
 export function keysOfPage(more) {
@@ -20,6 +20,7 @@ document.addEventListener("keydown", (event) => {
   after = event.key === "g" ? "g " : "";
   if (pressed === "g h") location.assign(document.body.dataset.home);
   else if (pressed === "g r") location.assign(document.body.dataset.runs);
+  else if (pressed === "g j") location.assign(document.body.dataset.jobs);
   else if (event.key === "/") {
     const field = document.querySelector("[data-search]");
     if (!field) return;

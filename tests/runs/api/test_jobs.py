@@ -251,3 +251,12 @@ def test_strangers_find_nothing_of_a_job(job: Job, charlie: User) -> None:
                  f"checkpoints/{checkpoint.pk}/download/"):  # fmt: skip
         assert client.get(f"/api/jobs/{job.pk}/{part}").status_code == 404, part
     assert client.get("/api/jobs/").json()["results"] == []
+
+
+def test_addresses_below_a_job_need_no_last_slash(job: Job, source: Source, alice: User) -> None:
+    """As the scripts of other systems call them."""
+    sample = make_sample(job)
+    put(source, sample.said, picture())
+    client = by_token(alice, "read")
+    for part in ("summary", "logs", "logs/view", "artifacts", "checkpoints", "artifacts/samples/step_00100.png"):
+        assert client.get(f"/api/jobs/train-1/{part}").status_code == 200, part

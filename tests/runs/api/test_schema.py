@@ -19,9 +19,18 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from runs.models import ApiToken, Event, Note, Run, TextSummary, Trainer, Transition
+from runs.models import ApiToken, Checkpoint, Event, Job, Note, Run, Sample, TextSummary, Trainer, Transition
 from runs.roles import OPERATOR, fill_roles
-from tests.runs.factories import make_file, make_points, make_run, make_source, make_user
+from tests.runs.factories import (
+    make_checkpoint,
+    make_file,
+    make_full_job,
+    make_points,
+    make_run,
+    make_sample,
+    make_source,
+    make_user,
+)
 
 #: Requests for each operation, of those that the schema allows and of those that it forbids.
 EXAMPLES = 8
@@ -50,6 +59,9 @@ def whole(lora: Trainer) -> Run:
     TextSummary.objects.create(**where, part=0, tag="text", step=1, wall=1.0, text="x")
     Transition.objects.create(run=run, old="running", new="unknown", at=now())
     Note.objects.create(run=run, text="x")
+    job = make_full_job(run, status="finished", ended=now())  # so that its stream ends
+    make_sample(job)
+    make_checkpoint(job)
     return run
 
 
@@ -78,11 +90,13 @@ def test_no_operation_breaks_a_promise_of_the_schema(
     headers = {"Authorization": f"Bearer {token}"}
     accept = {"Accept": "application/vnd.oai.openapi+json"}
     schema = schemathesis.openapi.from_wsgi("/api/schema/", app, headers=headers | accept)
-    ids = {"id": whole.pk, "slug": "lora", "note": Note.objects.get().pk}
+    ids = {"id": whole.pk, "slug": "lora", "note": Note.objects.get().pk, "job": Job.objects.get().pk}
+    files = {"samples": Sample.objects.get().pk, "checkpoints": Checkpoint.objects.get().pk}
     tried = 0
     for found in schema.get_all_operations():
         operation = found.ok()
-        known = {name.name: ids[name.name] for name in operation.path_parameters}
+        file = next((pk for name, pk in files.items() if f"/{name}/" in operation.path), 0)
+        known = {one.name: (ids | {"file": file})[one.name] for one in operation.path_parameters}
         if "sources" in operation.path and "id" in known:
             known["id"] = whole.source_id
 
