@@ -60,7 +60,7 @@ class Reader:
         self.why = ""
         self.code = 0
         self.seq = 0
-        self.sent_at = -GAP
+        self.sent_at = time.monotonic() - GAP
         #: Frames under way: number, when sent, bytes.
         self.under_way: deque[tuple[int, float, int]] = deque()
 
@@ -77,7 +77,8 @@ class Reader:
                 self.under_way.popleft()
         if said.subscribes:
             self.asked = said  # the newest counts
-        self.woken.set()
+        if self.asked is not None or self._has_something():
+            self.woken.set()
 
     def offer(self, key: Key, fragment: Fragment) -> None:
         """Have a fragment sent, unless the page has it or newer."""
@@ -148,9 +149,12 @@ class Reader:
             async with asyncio.timeout(self._patience()):
                 await self.woken.wait()
         except TimeoutError:
+            if self._patience() > 0:
+                return  # it was answered meanwhile
             if self.under_way:
                 self.leave(TOO_SLOW)
             else:
+                self.sent_at = time.monotonic()
                 await self._say({"type": "websocket.send", "text": f'{{"keepalive":{time.time():.3f}}}'})
             return
         self.woken.clear()
@@ -160,14 +164,14 @@ class Reader:
             said, self.asked = self.asked, None
             await self.hub.subscribe(self, said)
         if self._has_something() and self._has_room():
-            await asyncio.sleep(self.sent_at + GAP - time.monotonic())
+            if (pause := self.sent_at + GAP - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
             await self._flush()
 
     def _patience(self) -> float:
         """Seconds that it may go on with nothing happening."""
-        if self.under_way:
-            return max(0.0, self.under_way[0][1] + PATIENCE - time.monotonic())
-        return KEEPALIVE
+        until = self.under_way[0][1] + PATIENCE if self.under_way else self.sent_at + KEEPALIVE
+        return max(0.0, until - time.monotonic())
 
     def _has_something(self) -> bool:
         return bool(self.waiting or self.gone or self.moved or self.why or self.grown or self.again)
