@@ -58,13 +58,14 @@ def measured(what: str, application: str, env: dict[str, str], sockets: int, sec
     says = json.dumps({"watch": [{"kind": kind, "id": made["run"]} for kind in ("run-head", "run-figures")]})
     with site(application, env) as (port, web):
         cookies = [made["cookies"][number % USERS] for number in range(sockets)]
-        with subprocess.Popen([sys.executable, "-m", "benchmarks.listeners", str(port), "/ws/live/", "0", says, cookies[0]],
-                              stdout=subprocess.DEVNULL, cwd=ROOT) as first:
-            first.wait()  # what the first one loads is no memory of a socket
+        opening = [sys.executable, "-m", "benchmarks.listeners", str(port), "/ws/live/", says]
+        # what the first one loads is no memory of a socket
+        subprocess.run([*opening, cookies[0]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT, check=True)
         before = memory(web)
         listening = [
-            subprocess.Popen([sys.executable, "-m", "benchmarks.listeners", str(port), "/ws/live/", str(seconds + 6), says,
-                              *cookies[half::2]], stdout=subprocess.PIPE, text=True, cwd=ROOT) for half in range(2)]
+            subprocess.Popen([*opening, *cookies[half::2]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            for half in range(2)
+        ]
         for process in listening:
             assert process.stdout and process.stdout.readline() == "open\n"
         grown, cpu, begun = memory(web) - before, cpu_of(web), time.monotonic()
@@ -72,6 +73,7 @@ def measured(what: str, application: str, env: dict[str, str], sockets: int, sec
                               text=True)
         commits: dict[int, float] = {int(version): at for version, at in json.loads(done.stdout)}
         cpu, took = cpu_of(web) - cpu, time.monotonic() - begun
+        time.sleep(3)  # for the last state
         found = [json.loads(process.communicate()[0]) for process in listening]
     seen = [one for half in found for one in half["seen"]]
     delays = sorted(delay for one in seen for delay in delays_of(commits, one))

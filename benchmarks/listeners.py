@@ -1,9 +1,9 @@
 """Many sockets that only listen: the browsers of fanout.py, in a process of their own.
 
-    python -m benchmarks.listeners PORT PATH SECONDS VERSION COOKIE...    one socket a cookie
+    python -m benchmarks.listeners PORT PATH SAYS COOKIE...    one socket a cookie
 
 Each acknowledges what it gets, as a page does.  A line on standard output says that all are open and
-subscribed; at the end one JSON object: for each socket [version, monotonic seconds] of every frame.
+subscribed; when standard input ends one JSON object: for each socket [version, monotonic seconds] of every frame.
 No library: parsing 5,000 frames a second is what the sockets of this process are for.
 """
 
@@ -94,8 +94,8 @@ class Listener(asyncio.Protocol):
         self.closed = True
 
 
-async def listen(port: int, path: str, seconds: float, says: str, cookies: list[str]) -> None:
-    """Open them all, wait until each shows something, then for the time of the measurement."""
+async def listen(port: int, path: str, says: str, cookies: list[str]) -> None:
+    """Open them all, wait until each shows something, then until the measurement is over."""
     loop = asyncio.get_running_loop()
     listeners: list[Listener] = []
     for cookie in cookies:
@@ -105,9 +105,9 @@ async def listen(port: int, path: str, seconds: float, says: str, cookies: list[
         assert not any(one.closed for one in listeners), "a socket was closed"
         await asyncio.sleep(0.05)
     print("open", flush=True)
-    await asyncio.sleep(seconds)
+    await asyncio.to_thread(sys.stdin.read)
     print(json.dumps({"seen": [one.seen for one in listeners], "closed": sum(one.closed for one in listeners)}), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(listen(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4], sys.argv[5:]))
+    asyncio.run(listen(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))

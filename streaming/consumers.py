@@ -44,9 +44,10 @@ class Bucket:
 async def live(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
     """/ws/live/: docs/api.md, "Live"."""
     await receive()  # websocket.connect
-    account = await _account(scope)
-    # who is refused learns why only once the socket is open
+    # before it is known who it is: who is refused learns why only once the socket is open, and where hundreds
+    # of pages come back at once daphne would turn away those that wait for more than five seconds
     await send({"type": "websocket.accept"})
+    account = await _account(scope)
     if isinstance(account, int):
         return await send({"type": "websocket.close", "code": account})
     here = hub.start()
