@@ -38,8 +38,8 @@ service_logs/     lines of trainmon's own logs that carry the job's correlation 
 samples/          images, named by step, the newest first
 environment.json  trainmon, its Python and its settings that matter here; no secret is among them
 
-Secrets (tokens, keys, passwords, names of home directories) are masked in every text; images come
-without their comments and metadata.
+Secrets (tokens, keys, passwords, names of home directories) are masked in every text; images come without
+their comments and metadata.
 
 Left out:
 {left_out}
