@@ -3,11 +3,13 @@
 //
 // data-keep="name": the page's own part of a fragment, left as it is.
 
+import { later } from "./waiting.js";
+
 //: Classes that scripts of pages put on, and attributes that belong to who reads.
-const OURS = ["chosen", "at", "left", "expanded", "reading"];
+const OURS = ["chosen", "at", "left", "expanded", "reading", "flash"];
 const READERS = new Set(["open", "hidden"]);
 //: What flashes when its text changes; a time that only grows older does not.
-const FIGURE = "b, dd, td, .steps, .value, .last";
+const FIGURE = "b, dd, .steps, .value, .last";
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 // The first element of a fragment of our own templates, whatever it is (a tr too).
@@ -42,8 +44,18 @@ function write(old, text) {
   if (at && !at.closest("time") && text.trim()) flash(at.closest(FIGURE));
 }
 
+// On and off again, both once for all that changed together: an animation of each would be painted sixty times a second.
+const flashing = new Set();
+const dim = later(() => {
+  flashing.forEach((element) => element.classList.remove("flash"));
+  flashing.clear();
+}, 140);
+
 export function flash(element) {
-  if (element && !still.matches && !document.hidden) element.animate?.([{ color: "var(--accent)" }, {}], 140);
+  if (!element || still.matches || document.hidden) return;
+  element.classList.add("flash");
+  flashing.add(element);
+  dim();
 }
 
 function attributes(old, made) {
