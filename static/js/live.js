@@ -185,7 +185,7 @@ function receive(data) {
   if (data instanceof ArrayBuffer) tell("points", frame);
   else {
     if (frame.now || frame.keepalive) skew(frame.now || frame.keepalive);
-    for (const one of frame.fragments || []) swap(one);
+    if (frame.fragments) swapAll(frame.fragments);
     for (const one of frame.gone || []) leave(one);
     for (const one of frame.series || []) tell("refetch", one);
     for (const one of frame.tail || []) tell("tail", one);
@@ -195,7 +195,16 @@ function receive(data) {
   if (frame.seq !== undefined && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ack: frame.seq }));
 }
 
-function swap(fragment) {
+// What the page shows is looked up once a frame: a list of a hundred rows gets as many fragments in one.
+function swapAll(fragments) {
+  const shown = new Map();
+  for (const one of things()) shown.set(keyOf(one), [...(shown.get(keyOf(one)) || []), one]);
+  for (const fragment of fragments) swap(fragment, shown.get(keyOf(fragment)) || []);
+}
+
+const keyOf = ({ kind, id, spec = "" }) => `${kind} ${id} ${spec}`;
+
+function swap(fragment, shown) {
   const { kind, id, version, spec = "" } = fragment;
   const fits = (one) => one.kind === kind && one.id === id && one.spec === spec && one.version <= version;
   for (const one of held) {
@@ -204,7 +213,7 @@ function swap(fragment) {
     one.receive(fragment);
   }
   let made = null;
-  for (const { element } of things().filter(fits)) {
+  for (const { element } of shown.filter(fits)) {
     made ||= parsed(fragment.html);
     if (!made) return;
     const before = standing(element);
