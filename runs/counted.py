@@ -95,7 +95,8 @@ def let_go(pieces: Iterable[Piece]) -> None:
     The run's other logs are then read anew: one of them may hold what the log's old name has just let go
     (it was rotated), and was passed over as known.
     """
-    shown = [piece.file for piece in pieces if piece.generation and piece.generation == piece.file.generation and piece.at_end]
+    shown = [piece.file for piece in pieces if piece.generation and piece.generation == piece.file.generation
+             and piece.at_end and piece.file.kind == LogFile.Kind.JSONL]  # event files have no ids: no query for each
     freed = [
         file for file in shown if EventId.objects.filter(log_file=file, generation__lt=file.generation).delete()[0]
     ]
