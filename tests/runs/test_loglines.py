@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from runs import loglines
+from runs import loglines, redact
 from runs.models import Job, LogChunk, LogFile
+from runs.readers.records import Lines
 from tests.runs.trees import settle, synced
 
 pytestmark = pytest.mark.django_db
@@ -141,3 +144,26 @@ def test_a_page_of_a_hundred_thousand_lines_opens_only_what_it_shows(log, django
     with django_assert_num_queries(2):
         page = loglines.view(job, level="DEBUG", event="training.step", offset=15_500, limit=100)
     assert (page.total, page.entries[0]["line"]) == (20_000, 15_501)
+
+
+PIECES = st.sampled_from([
+    "hf_", "sk-", "AKIA", "eyJ", "token", "TOKEN=", "pass", "word", "api", "_", "-", "key", ":", "=", " ", "https://", "u:p@h",
+    "Bearer ", "a1B2c3D4e5F6g7H8", "/home/x/", "C:\\Users\\y\\", "r8_", "1234567890", "secret", "cookie", "disk-usage", "é",
+    "\n", '"', "session_id", "clientSecret", "x-api-key", "xoxb-", "AIza", "-----BEGIN PRIVATE KEY-----", "Basic ", "sig", "jwt",
+    "pwd", "auth", "tokens_per_second", "max_tokens", "name", "value",
+])
+WORDS = st.lists(PIECES | st.text(st.characters(codec="utf-8"), max_size=4), max_size=6).map("".join)
+
+
+VALUES = st.recursive(
+    WORDS | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=6)
+
+
+@settings(max_examples=500, deadline=None)
+@given(VALUES, st.booleans())
+def test_a_line_that_is_passed_as_harmless_holds_no_secret(value, ascii_only):
+    raw = json.dumps({"msg": "m", "fields": value}, ensure_ascii=ascii_only).encode()
+    lines = Lines([raw], [None], [""], [""])
+    loglines.clean(lines)
+    assert json.loads(lines.raws[0]) == redact.value(json.loads(raw))
