@@ -33,6 +33,8 @@ T = TypeVar("T")
 POLL, RECHECK, RETRY = 2.0, 5.0, 1.0
 #: Seconds between two fragments of one run, and of one that a job moves.
 PACE, JOB_PACE = 0.1, 0.5
+#: Seconds, at most, between two rounds of rendering.
+REST = 0.05
 #: Answers (points, log lines) that are kept for the other readers of the same.
 SHARED = 64
 #: Sockets of one process, and of one user.
@@ -302,8 +304,8 @@ class Hub:
                     self.dirty.update(dict.fromkeys(due, now + RETRY))
                     self.woken.set()
                     raise
-                # half of a thread at most, so that subscriptions and looks have their turn
-                await asyncio.sleep(self.loop.time() - now)
+                # subscriptions and looks have their turn, too
+                await asyncio.sleep(min(REST, self.loop.time() - now))
             if self.dirty:
                 self.loop.call_at(min(self.dirty.values()), self.woken.set)
 
