@@ -172,7 +172,8 @@ class RunQuery(forms.Form):
         after, before = self._asked["after"], self._asked["before"]
         with bounded():
             shown, more = self._places(limit)
-            found = rows([place.pk for place in shown], self.columns, self._tags, self.sources, also, bare=bare)
+            told = dict.fromkeys(self.seen) if bare and PLAIN["trainer"] not in self.columns else self.sources
+            found = rows([place.pk for place in shown], self.columns, self._tags, told, also, bare=bare)
         if not shown:
             return RunPage([])
         first, last = self._cursor(shown[0]), self._cursor(shown[-1])
@@ -237,6 +238,13 @@ class RunQuery(forms.Form):
         seen = Source.objects.visible_to(self.user).order_by("trainer__name", "root").select_related("trainer")
         return {source.pk: source for source in seen.defer("verdicts", "fingerprint", "problems")}
 
+    @cached_property
+    def seen(self) -> Collection[int]:
+        """The ids of all sources that the user may see."""
+        if "sources" in self.__dict__:
+            return self.sources.keys()
+        return set(Source.objects.visible_to(self.user).order_by().values_list("pk", flat=True))
+
     @property
     def _asked(self) -> dict[str, Any]:
         self.is_valid()
@@ -252,7 +260,7 @@ class RunQuery(forms.Form):
 
     @cached_property
     def _found(self) -> RunQuerySet:
-        visible = Run.objects.visible_to(self.user, sources=self.sources.keys()).active()
+        visible = Run.objects.visible_to(self.user, sources=self.seen).active()
         return filtered(visible, self._asked, self._tags, self.user)
 
     def _places(self, limit: int | None = None) -> tuple[list[paging.Place], bool]:

@@ -25,13 +25,14 @@ UNLISTED = (*LONG, "created", "status_since", "last_arrival", "error", "error_ty
 
 
 def rows(
-    ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source],
+    ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source | None],
     also: Collection[str] = (), *, bare: bool = False,
 ) -> list[Run]:
     """The runs with these ids, in their order, each with ``cells`` of what is no field of its own.
 
-    ``also`` names long fields that are wanted too; ``bare`` ones have what the columns are made of and nothing
-    else.  Sorting ids alone takes half the time of sorting rows.
+    ``sources`` are all that the user may see, by id; None for those that no cell tells of.  ``also`` names long
+    fields that are wanted too; ``bare`` ones have what the columns are made of and nothing else.  Sorting ids
+    alone takes half the time of sorting rows.
     """
     wanted = {*also, *(["params"] if any(isinstance(column.source, Param) for column in columns) else [])}
     shown = Run.objects.filter(pk__in=ids).order_by()
@@ -52,14 +53,16 @@ def rows(
     return runs
 
 
-def _share(runs: Sequence[Run], sources: Mapping[int, Source]) -> None:
+def _share(runs: Sequence[Run], sources: Mapping[int, Source | None]) -> None:
     """Rows have few sources and datasets between them: joined, each row would make its own."""
     datasets: dict[int, Dataset] = {}
     for run in runs:
-        run.source = sources[run.source_id]
+        if source := sources[run.source_id]:
+            run.source = source
         if run.dataset_id and run.dataset_id not in datasets:
-            named = Dataset(pk=run.dataset_id, trainer_id=run.source.trainer_id, name=run.dataset_name)  # type: ignore[attr-defined]
-            datasets[run.dataset_id] = named
+            datasets[run.dataset_id] = Dataset(pk=run.dataset_id, name=run.dataset_name)  # type: ignore[attr-defined]
+            if source:
+                datasets[run.dataset_id].trainer_id = source.trainer_id
         run.dataset = datasets[run.dataset_id] if run.dataset_id else None
 
 
