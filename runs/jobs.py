@@ -141,8 +141,9 @@ def _advance(job: Job, said: Said, changes: list[Transition], *, again: bool) ->
     if said.status is None and job.status in SILENT and not again:
         said = replace(said, status="running")
     if said.status and said.status != job.status and _may_become(job, said):
+        since = moment(said.since) or at
         change = Transition(
-            run_id=job.run_id, job=job, old=job.status, new=said.status, at=at or job.last_event or dated(),
+            run_id=job.run_id, job=job, old=job.status, new=said.status, at=since or job.last_event or dated(),
             reason=plain(redact.text(said.error or said.message))[:500], evidence={"word": said.word},
         )
         if not again or not Transition.objects.filter(job=job, new=change.new, at=change.at).exists():
@@ -155,7 +156,7 @@ def _advance(job: Job, said: Said, changes: list[Transition], *, again: bool) ->
         job.status = said.status
         job.ended = at if said.status in {"finished", "failed", "killed"} else None
         if said.status == "running":
-            job.started = job.started or at
+            job.started = job.started or since
             job.error = job.error_type = job.error_stack = ""
     job.word = plain(said.word)[:40] or job.word
     for name in ("step", "total_steps", "epoch", "eta_seconds"):

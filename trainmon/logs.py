@@ -47,6 +47,8 @@ def configuration(service: str, level: str) -> dict[str, Any]:
             "django.server": passed_on,
             # a 404 is in the access line; an error of ours comes with its exception
             "django.request": passed_on | {"level": "ERROR"},
+            # a variable that a page lacks is told with all that the page has, a new token's secret too
+            "django.template": {"level": "INFO"},
             "axes": {"level": "WARNING"},
             # said by its end, too, which has the id of whoever asked
             "celery.worker.strategy": passed_on | {"level": "WARNING"},

@@ -38,7 +38,7 @@ MOST_TAGS = 200
 
 
 def _answers(*kinds: str) -> dict[tuple[int, str], Any]:
-    return {(200, MEDIA[kind].split(";")[0]): OpenApiTypes.BINARY for kind in kinds}
+    return {(200, MEDIA[kind].split(";")[0]): OpenApiTypes.ANY if kind == "json" else OpenApiTypes.BINARY for kind in kinds}
 
 
 def _format(request: Request, *kinds: str) -> str:

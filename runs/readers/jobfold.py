@@ -121,7 +121,7 @@ class Fold:
         self.block = block
         self.tags = sum(len(job.windows) for job in jobs.values())
         self.columns: dict[str, dict[str, Column]] = {}
-        self.waiting: dict[str, tuple[Entry, int, str | None]] = {}
+        self.waiting: dict[str, tuple[Entry, int, str | None, float | None]] = {}
 
     def line(self, found: Entry, offset: int) -> None:
         """One line of the log."""
@@ -272,18 +272,18 @@ class Fold:
             job.bars = {**job.bars, bar[0]: bar[1]}
 
     def _wait(self, found: Entry, offset: int, status: str | None) -> None:
-        waiting = self.waiting.get(found.job)
+        waiting, since = self.waiting.get(found.job), found.at
         if waiting is not None and status is None:
-            status = waiting[2]
-        self.waiting[found.job] = (found, offset, status)
+            status, since = waiting[2:]
+        self.waiting[found.job] = (found, offset, status, since)
 
     def _say_waiting(self, name: str) -> None:
-        found, offset, status = self.waiting.pop(name)
+        found, offset, status, since = self.waiting.pop(name)
         job = self.jobs[name]
         self.block.said.append(Said(
             offset, found.at, "progress", found.level, found.message, name, status,
             status or "", job.stage, job.step, job.total_steps, job.epoch, job.remaining(found.at),
-            figures=job.figures(found.at), part=job.part,
+            figures=job.figures(found.at), part=job.part, since=since if status else None,
         ))
 
     def _say(self, found: Entry, offset: int, event: str, word: str, status: str | None) -> None:

@@ -139,7 +139,7 @@ class Said:
 
     ``at`` is Unix seconds from the record.  Fields that the record does not hold are None.
     ``status`` is one of queued, running, finished, failed, killed (mapped from the
-    source's word, which is in ``word``).
+    source's word, which is in ``word``).  ``since`` is when it became so, where that was an earlier line.
     """
 
     offset: int
@@ -161,6 +161,7 @@ class Said:
     fields: dict[str, Any] = field(default_factory=dict)
     figures: Figures | None = None
     part: int = 0
+    since: float | None = None
 
 
 @dataclass(slots=True)

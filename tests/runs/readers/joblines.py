@@ -95,5 +95,6 @@ def essential(said: list[Said]) -> list[Said]:
                 assert one.status is None
                 object.__setattr__(one, "status", before.status)
                 object.__setattr__(one, "word", before.word)
+                object.__setattr__(one, "since", before.since)
         kept.append(one)
     return kept
