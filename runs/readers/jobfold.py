@@ -296,7 +296,7 @@ class Fold:
             offset, found.at, event[: joblog.MAX_EVENT], found.level, found.message,
             found.job, status, word, joblog.stage(found), joblog.step(fields),
             joblog.total_steps(found), plain.number(fields.get("epoch")), joblog.eta(fields),
-            **joblog.error(found), fields=plain.tree(fields), figures=job.figures(found.at), part=job.part,
+            **joblog.error(found), fields=plain.tree(fields), figures=job.figures(found.at), part=job.part, since=None,
         ))
 
     # Points and parts
