@@ -82,6 +82,7 @@ def test_two_followers_and_a_sync_by_hand_share_the_work(tmp_path):
             agrees(root)
 
 
+@pytest.mark.soak
 def test_a_follower_that_was_stopped_goes_on_where_others_have_come_meanwhile(tmp_path):
     root = tmp_path / "logs"
     with Trainer(root) as trainer:
@@ -137,6 +138,7 @@ agrees(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.soak
 def test_a_database_that_crashes_again_and_again_is_waited_for(server, tmp_path):
     root, dice, said = tmp_path / "logs", random.Random(), tmp_path / "said"
     with Trainer(root) as trainer, said.open("wb") as out:

@@ -120,6 +120,7 @@ def test_a_bus_that_dies_and_returns_is_heard_again(tmp_path: Path, alice: User)
             assert "4,712" in one.until("run-row", run.pk, 2)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("told")
 def test_sockets_outlive_the_connections_to_the_database(bused: Site, alice: User):
     run = make_run(make_source(alice.groups.get(name="team-lora").trainers.get()), step=1)
