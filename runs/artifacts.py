@@ -7,6 +7,7 @@ one above it.  What lies elsewhere is kept as it was said, and never served.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,13 +27,17 @@ _KINDS = frozenset({"sample", "checkpoint", "model"})
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A file that a line of a log names: ``path`` is b"" where it lies outside of the root."""
+    """A file that a line of a log names: ``path`` is b"" where it lies outside of the root.
+
+    A folder is ``there`` without a size.
+    """
 
     said: Said
     kind: str
     name: str
     path: bytes
     size: int | None
+    there: bool
 
     @property
     def index(self) -> int | None:
@@ -46,8 +51,9 @@ def look(file: LogFile, said: list[Said]) -> list[Named]:
     found = []
     for one in said:
         for kind, name in _named(one):
-            path, size = _place(file, name)
-            found.append(Named(one, kind, name, path, size))
+            path, seen = _place(file, name)
+            size = seen.st_size if seen and not stat.S_ISDIR(seen.st_mode) else None
+            found.append(Named(one, kind, name, path, size, seen is not None))
             if len(found) >= NAMED_KEPT:
                 return found
     return found
@@ -64,34 +70,33 @@ def _named(one: Said) -> Iterator[tuple[str, str]]:
         yield kind, name
 
 
-def _place(file: LogFile, name: str) -> tuple[bytes, int | None]:
-    """Where a named file lies below the root, and its size; where it would lie if it is not there."""
+def _place(file: LogFile, name: str) -> tuple[bytes, os.stat_result | None]:
+    """Where a named file lies below the root, and what it is; where it would lie if it is not there."""
     source, written = file.source, name.encode(errors="replace")
     if written.startswith(b"/"):
         for root in (source.root, source.real_root):
             below = os.path.relpath(os.path.normpath(written), root.encode(errors="surrogateescape")) if root else b".."
             if not below.startswith(b".."):
-                return below, _size(source.root, below)
+                return below, _seen(source.root, below)
         return b"", None
     folder = os.path.dirname(bytes(file.path))
     first = b""
     while True:
         path = os.path.normpath(os.path.join(folder, written))
         inside = path not in (b"", b".") and not path.startswith(b"..")
-        if inside and (size := _size(source.root, path)) is not None:
-            return path, size
+        if inside and (seen := _seen(source.root, path)) is not None:
+            return path, seen
         first = path if inside else first
         if not folder:
             return first, None
         folder = os.path.dirname(folder)
 
 
-def _size(root: str, path: bytes) -> int | None:
+def _seen(root: str, path: bytes) -> os.stat_result | None:
     try:
-        found = confined.stat_inside(root, path)
+        return confined.stat_inside(root, path)
     except (OSError, ValueError):
         return None
-    return None if found is None else found.st_size
 
 
 def store(file: LogFile, generation: int, named: list[Named], jobs: dict[str, Job], external: dict[str, str]) -> None:
@@ -143,4 +148,4 @@ def _checkpoint(file: LogFile, one: Named, job: Job, name: str) -> Checkpoint:
     kind = Checkpoint.Kind.MODEL if one.kind == "model" else Checkpoint.Kind.CHECKPOINT
     return Checkpoint(
         run_id=file.run_id, job=job, kind=kind, said=name, path=one.path, step=_step(one, job), size=one.size,
-        at=moment(one.said.at), missing=bool(one.path) and one.size is None)
+        at=moment(one.said.at), missing=bool(one.path) and not one.there)

@@ -163,6 +163,8 @@ def _store_checkpoints(owner: Owner, folder: bytes, listed: dict[bytes, tuple[in
 
 
 def _differs(one: Checkpoint, found: tuple[int, float] | None) -> bool:
+    if found is None and one.size is None and not one.missing:
+        return False  # a folder: only files are listed
     return one.missing != (found is None) or (found is not None and found[0] != one.size)
 
 

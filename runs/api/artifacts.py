@@ -125,9 +125,14 @@ def _log(job: Job, _: Job) -> dict[str, Any]:
 
 
 def _checkpoint(job: Job, one: Checkpoint) -> dict[str, Any]:
-    url = reverse("api:job-checkpoint", args=[job.pk, name_of(one)]) if one.path and not one.missing else None
+    url = reverse("api:job-checkpoint", args=[job.pk, name_of(one)]) if _is_file(one) else None
     return {"name": base(one.said), "path": one.said, "type": one.kind, "size_bytes": one.size, "created_at": one.at,
             "step": one.step, "missing": one.missing, "url": url}
+
+
+def _is_file(one: Checkpoint) -> bool:
+    """Whether it can be sent: within reach, there, and no folder (which has no size)."""
+    return bool(one.path) and not one.missing and one.size is not None
 
 
 def _sample(job: Job, one: Sample) -> dict[str, Any]:

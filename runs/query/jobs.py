@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Count, F, Q
-from django.http import QueryDict
 
-from runs.models import Job, Source, Trainer
+from runs.models import Job, Trainer
 from runs.models.job import JobQuerySet
 from runs.models.run import Status
 from runs.query import paging
+from runs.query.asking import Question
 from runs.query.chips import Chip, chips
 from runs.query.fields import Asked, choice, whole
 from runs.query.filters import words
-from runs.query.grammar import Unclear, shown
+from runs.query.grammar import shown
 from runs.query.limits import bounded
 from runs.query.sorting import Stretch
 from runs.readers.progress import STATUSES
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
 
 PAGE, LONGEST_PAGE = 50, 500
 #: The one order: what said something last comes first, what never said anything comes last.
@@ -50,7 +46,7 @@ class JobPage:
     before: str | None = None
 
 
-class JobQuery(forms.Form):
+class JobQuery(Question):
     """Which jobs, and which page of them."""
 
     trainer = Asked(str, most=50)
@@ -62,10 +58,6 @@ class JobQuery(forms.Form):
     after = Asked(str, longest=paging.LONGEST)
     before = Asked(str, longest=paging.LONGEST)
 
-    def __init__(self, data: QueryDict, user: User | AnonymousUser) -> None:
-        super().__init__(data, auto_id=False)
-        self.query, self.user = data, user
-
     def clean_trainer(self) -> list[Trainer]:
         """The trainers of these slugs, of those the user may see."""
         known = {one.slug: one for one in self.trainers}
@@ -76,22 +68,8 @@ class JobQuery(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         """Read the cursors."""
-        asked = self.cleaned_data
-        if asked.get("after") and asked.get("before"):
-            raise ValidationError("A page lies after a place or before one. Leave out after or before.")
-        for side in ("after", "before"):
-            if asked.get(side):
-                try:
-                    asked[side] = paging.read(asked[side], ORDER, KINDS)
-                except Unclear as error:
-                    self.add_error(side, str(error))
-        return asked
-
-    @cached_property
-    def sources(self) -> dict[int, Source]:
-        """All sources that the user may see, with their trainers."""
-        seen = Source.objects.visible_to(self.user).order_by("trainer__name", "root").select_related("trainer")
-        return {source.pk: source for source in seen.defer("verdicts", "fingerprint", "problems")}
+        self.read_place(ORDER, KINDS)
+        return self.cleaned_data
 
     @property
     def trainers(self) -> list[Trainer]:

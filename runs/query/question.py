@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Sum
-from django.http import QueryDict
 
 from runs.charts import MAIN_TAGS
 from runs.compare import flat
 from runs.models import Dataset, Run, Series, Source, Trainer
 from runs.models.run import RunQuerySet, Status
 from runs.query import paging
+from runs.query.asking import Question
 from runs.query.chips import Chip, chips
 from runs.query.columns import DEFAULT, PLAIN, Column, column_of
 from runs.query.conditions import tag_ids
@@ -26,9 +25,6 @@ from runs.query.grammar import Metric, Param, Unclear, metric_condition, param_c
 from runs.query.limits import bounded
 from runs.query.rows import rows
 from runs.query.sorting import kinds, stretches
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
 
 DEFAULT_SORT = "-modified"
 PAGE, LONGEST_PAGE = 50, 500
@@ -72,7 +68,7 @@ def _offered(source: Metric | Param) -> Column | None:
         return None
 
 
-class RunQuery(forms.Form):
+class RunQuery(Question):
     """The query string of every list of runs: the page, its totals, the API, exports, saved views."""
 
     trainer = Asked(str, most=50)
@@ -96,10 +92,6 @@ class RunQuery(forms.Form):
     limit = Asked(whole(1, LONGEST_PAGE))
     after = Asked(str, longest=paging.LONGEST)
     before = Asked(str, longest=paging.LONGEST)
-
-    def __init__(self, data: QueryDict, user: User | AnonymousUser) -> None:
-        super().__init__(data, auto_id=False)
-        self.query, self.user = data, user
 
     def clean_trainer(self) -> list[Trainer]:
         """The trainers of these slugs, of those the user may see."""
@@ -125,17 +117,10 @@ class RunQuery(forms.Form):
         return [found[pk] for pk in ids]
 
     def clean(self) -> dict[str, Any]:
-        """Read the cursors: each belongs to an order."""
-        asked = self.cleaned_data
-        if asked.get("after") and asked.get("before"):
-            raise ValidationError("A page lies after a place or before one. Leave out after or before.")
-        for side in ("after", "before"):
-            if asked.get(side) and "sort" in asked:
-                try:
-                    asked[side] = paging.read(asked[side], self.sorted_by, kinds(self.order.key))
-                except Unclear as error:
-                    self.add_error(side, str(error))
-        return asked
+        """Read the cursors, where the order that they belong to is clear."""
+        if "sort" in self.cleaned_data:
+            self.read_place(self.sorted_by, kinds(self.order.key))
+        return self.cleaned_data
 
     @property
     def order(self) -> Order:
@@ -231,12 +216,6 @@ class RunQuery(forms.Form):
             metrics = list(tags[:OFFERED])
         found: list[Metric | Param] = [*map(Metric, metrics), *map(Param, names[:OFFERED])]
         return [*PLAIN.values(), *(column for source in found if (column := _offered(source)))]
-
-    @cached_property
-    def sources(self) -> dict[int, Source]:
-        """All sources that the user may see, with their trainers: runs are filtered by them, and pages tell of them."""
-        seen = Source.objects.visible_to(self.user).order_by("trainer__name", "root").select_related("trainer")
-        return {source.pk: source for source in seen.defer("verdicts", "fingerprint", "problems")}
 
     @cached_property
     def seen(self) -> Collection[int]:

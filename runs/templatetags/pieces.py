@@ -55,8 +55,8 @@ def _pill(word: str, reason: str) -> SafeString:
 
 
 @register.filter
-def steps(run: Run) -> SafeString:
-    """The step; with a bar where the total is known."""
+def steps(run: Run | Job) -> SafeString:
+    """The step of a run or job; with a bar where the total is known."""
     if run.step is None:
         return DASH
     if run.progress is None:

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from runs import cancelling, filenames, jobcards
 from runs.readers.progress import Stage
-from runs.templatetags.shown import DASH, count, duration, number, percent, plain, shown_status
+from runs.templatetags.shown import DASH, count, duration, number, percent, plain
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -66,20 +66,6 @@ def strip(job: Job) -> SafeString:
 def as_percent(value: float | None) -> SafeString:
     """A number of percents; a missing one is a dash."""
     return DASH if value is None else format_html("{} %", figure(value))
-
-
-@register.filter
-def done(job: Job) -> SafeString:
-    """Its step, with the total and a bar where that is known."""
-    if job.step is None:
-        return DASH
-    if job.progress is None:
-        return format_html('<span class="progress"><span class="steps">{}</span></span>', count(job.step))
-    return format_html(
-        '<span class="progress"><svg class="bar {}" aria-hidden="true"><rect width="{}%" height="100%"/></svg>'
-        '<span class="steps">{}<i>/{}</i></span></span>',
-        shown_status(job), percent(job.progress), count(job.step), count(job.total_steps),
-    )  # fmt: skip
 
 
 @register.filter

@@ -106,3 +106,12 @@ def test_a_sample_on_the_page_of_its_run(root, client, ada):
     run, one = Run.objects.get(), Sample.objects.get()
     answer = client.get(f"/runs/{run.pk}/samples/{one.pk}/")
     assert (answer.status_code, answer["Content-Type"], answer.content) == (200, "image/png", PNG)
+
+
+def test_a_checkpoint_may_be_a_folder(root):
+    """As Hugging Face saves them: there, without a size of its own, and nothing to download."""
+    (root / "artifacts/jobs/j/checkpoint-500").mkdir()
+    for _ in range(2):
+        said(root, ("training.checkpoint", {"checkpoint_path": "../artifacts/jobs/j/checkpoint-500", "step": 500}))
+        one = Checkpoint.objects.get()
+        assert (bytes(one.path), one.size, one.missing) == (b"artifacts/jobs/j/checkpoint-500", None, False)
