@@ -44,7 +44,7 @@ def store_texts(pieces: list[Piece]) -> None:
     """Text summaries, redacted; at most TEXTS_KEPT of a file."""
     found = [(piece, text) for piece in pieces for block in piece.blocks for text in block.texts]
     rows = [
-        TextSummary(**_where(piece), part=text.part, offset=text.offset, tag=plain(piece.file.prefix + text.tag),
+        TextSummary(**_where(piece), part=text.part, offset=text.offset, tag=plain(redact.text(piece.file.prefix + text.tag)),
                     step=text.step, wall=text.wall, text=plain(redact.text(text.text)), truncated=text.truncated)
         for piece, text in found
     ]
@@ -56,7 +56,7 @@ def store_samples(pieces: list[Piece]) -> None:
     found = [(piece, blob) for piece in pieces for block in piece.blocks for blob in block.blobs]
     rows = [
         Sample(**_where(piece), part=blob.part, offset=blob.offset, length=blob.length, kind=blob.kind,
-               tag=plain(piece.file.prefix + blob.tag), step=blob.step, wall=blob.wall)
+               tag=plain(redact.text(piece.file.prefix + blob.tag)), step=blob.step, wall=blob.wall)
         for piece, blob in found if blob.kind in SAMPLE_KINDS
     ]
     _create(Sample, rows, SAMPLES_KEPT)

@@ -185,7 +185,7 @@ class _Beside:
         self.samples += min(room, len(found.samples))
 
     def _row(self, ours: Any, what: str, found: Any, offset: int, **more: Any) -> None:
-        tag = plain(self.file.prefix + found.tag)
+        tag = plain(redact.text(self.file.prefix + found.tag))
         if ours is None:
             self.tell(what, NOTHING, f"at byte {offset:,}", tag=tag, part=found.part)
             return

@@ -39,7 +39,7 @@ def planted(tmp_path: Path, ada: User) -> Run:
     """A run whose every file tells secrets."""
     run = tmp_path / "ds" / "run"
     write(run, ("loss",), 5)
-    write_values(run, media("sample", picture()), scalar("lr", 0.1))
+    write_values(run, media(f"sample/{TOKEN}", picture()), scalar(f"lr?api_key={KEY}", 0.1))
     (run / "config.yml").write_text(f"hub:\\n  token: {PASSWORD}\\nnote: '{TEXT}'\\nlr: 0.1\\n".replace("\\n", "\n"))
     log = job_log(run / "events.jsonl", "train-1", end=False, config={"note": TEXT, "hub": {"password": PASSWORD}})
     lines = [
