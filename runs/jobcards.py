@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 
+from runs.charts import MAIN_TAGS
 from runs.compare import flat
-from runs.models import Event, Job, Transition
+from runs.models import Event, Job, LogChunk, Series, SeriesChunk, SeriesTail, Transition
 from runs.models.run import Status
-from runs.readers.joblog import ERRORS
+from runs.readers.joblog import ERRORS, FIGURES
 
 #: Stretches of the stage timeline and bars that a page draws, the newest.
 DRAWN = 300
 #: Of a GPU: (key, label, unit), beside utilization and memory, which are drawn.
 GPU_FACTS = [("temperature", "Temperature", "°C"), ("power_watts", "Power", "W")]
+#: What of a job is drawn as a chart, in this order, and by which names it is known, the better ones first.
+CHARTS = ("loss", "lr", "speed")
+CHARTED = {**FIGURES, **{tag: "loss" for tag in MAIN_TAGS if tag not in FIGURES}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,13 @@ def dress(jobs: Iterable[Job]) -> None:
     firsts = {event.job_id: event for event in first_errors(by_id)}
     for job in by_id.values():
         job.status_reason = job.run.status_reason if job.stalled or speaks_for(job) else reasons.get(job.pk, "")
-        job.first_error = firsts.get(job.pk)
+        first = firsts.get(job.pk)
+        job.first_error = None if first is None or tells_of(first, job.error) else first
+
+
+def tells_of(event: Event, error: str) -> bool:
+    """Whether an event is the one that told of this error."""
+    return bool(error) and (error in event.message or event.fields.get("error") == error)
 
 
 def speaks_for(job: Job) -> bool:
@@ -142,8 +152,8 @@ def _stays(job: Job) -> list[tuple[str, float]]:
 
 def _until(job: Job, last: float) -> float:
     """When the timeline ends: with the job, or with its last line."""
-    ends = [at.timestamp() for at in (job.ended, job.last_event) if at is not None]
-    return max(last, ends[0]) if ends else last
+    ends = [job.ended] if job.ended else [job.last_event, job.last_line]
+    return max([last, *(at.timestamp() for at in ends if at is not None)])
 
 
 def bars(job: Job) -> list[Bar]:
@@ -179,8 +189,32 @@ def _number(value: Any) -> float | None:
 
 
 def settings_of(job: Job) -> list[tuple[str, Any]]:
-    """Its configuration by dotted names."""
-    return list(flat(job.config).items()) if isinstance(job.config, dict) else [("config", job.config)]
+    """Its configuration by dotted names, in their order: the database does not keep that of the log."""
+    return sorted(flat(job.config).items()) if isinstance(job.config, dict) else [("config", job.config)]
+
+
+def charts_of(job: Job) -> list[Series]:
+    """The curves of its loss, learning rate and speed: those that its own log tells, else its run's."""
+    mine = LogChunk.objects.filter(job=job).order_by().values("log_file")
+    own = [Exists(of.objects.filter(series=OuterRef("pk"), log_file__in=mine)) for of in (SeriesTail, SeriesChunk)]
+    named = Q(tag__name__in=CHARTED) | Q(tag__name__startswith="log/")
+    rows = Series.objects.filter(named, run=job.run_id).annotate(own=own[0] | own[1]).select_related("tag").order_by("pk")
+    best: dict[str, Series] = {}
+    for series in sorted(rows, key=_charted_better):
+        best.setdefault(CHARTED.get(_word_of(series), ""), series)
+    return [best[figure] for figure in CHARTS if figure in best]
+
+
+def _word_of(series: Series) -> str:
+    """A metric's name; of one that a text log printed (log/loss, log/<folder>/loss) the last word."""
+    name = series.tag.name
+    return name.rpartition("/")[2] if name.startswith("log/") else name
+
+
+def _charted_better(series: Any) -> tuple[bool, bool, int]:
+    names = list(CHARTED)
+    word = _word_of(series)
+    return not series.own, series.tag.name.startswith("log/"), names.index(word) if word in CHARTED else len(names)
 
 
 def last_line(job: Job) -> datetime | None:

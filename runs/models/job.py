@@ -122,14 +122,16 @@ class Job(models.Model):
     @property
     def duration(self) -> float | None:
         """Seconds from its start to its end, or to its last line so far."""
-        until = self.ended or self.last_event
+        until = self.ended or max((at for at in (self.last_event, self.last_line) if at is not None), default=None)
         return None if self.started is None or until is None else (until - self.started).total_seconds()
 
     @property
     def time_left(self) -> float | None:
-        """Seconds to its end, as its log says, else at its speed; None where it does not run or nobody can know."""
-        if self.status != Status.RUNNING or self.eta_seconds is not None:
-            return self.eta_seconds if self.status == Status.RUNNING else None
+        """Seconds to its end, as its log says, else at its speed; None where it stands still or nobody can know."""
+        if self.status != Status.RUNNING or self.stalled:
+            return None
+        if self.eta_seconds is not None:
+            return self.eta_seconds
         if not self.total_steps or self.step is None or not self.speed or self.speed < 0:
             return None
         return max(0, self.total_steps - self.step) / self.speed

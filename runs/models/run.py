@@ -183,9 +183,9 @@ class Run(models.Model):
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to its last step at the speed of its recent steps; None if unknowable."""
+        """Seconds to its last step at the speed of its recent steps; None if unknowable, as while it stands still."""
         speed = self.steps_per_second
-        if self.status != Status.RUNNING or not self.total_steps or self.step is None or not speed:
+        if self.status != Status.RUNNING or self.stalled or not self.total_steps or self.step is None or not speed:
             return None
         return max(0, self.total_steps - self.step) / speed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from django import template
@@ -16,7 +17,7 @@ from runs.templatetags.shown import DASH, count, duration, number, percent, plai
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from runs.models import Checkpoint, Job
+    from runs.models import Checkpoint, Job, Sample
 
 register = template.Library()
 
@@ -79,6 +80,14 @@ def figure(value: float | None) -> SafeString:
 def download_of(checkpoint: Checkpoint, job: Job) -> str:
     """Where the bytes of a checkpoint are."""
     return reverse("api:job-checkpoint", args=[job.pk, filenames.name_of(checkpoint)])
+
+
+@register.filter
+def short_name(sample: Sample) -> str:
+    """What an image is called: its file, else its tag and which of those of its step it is."""
+    if sample.said:
+        return PurePosixPath(sample.said).name
+    return sample.tag if sample.index is None else f"{sample.tag} · {sample.index}"
 
 
 @register.filter

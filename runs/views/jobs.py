@@ -59,7 +59,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
 def job_overview(request: HttpRequest, pk: int) -> HttpResponse:
     """How a job stands and what it was started with."""
     job = find(request, pk)
-    return show(request, job, "overview", {"settings": jobcards.settings_of(job)})
+    return show(request, job, "overview", {"settings": jobcards.settings_of(job), "charts": jobcards.charts_of(job)})
 
 
 @require_POST

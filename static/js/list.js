@@ -4,6 +4,7 @@ import { getJSON, getText } from "./fetching.js";
 import { followOrder } from "./moved.js";
 import { Selection } from "./selection.js";
 import { keysOfPage, typing } from "./site.js";
+import { followTotals } from "./totals.js";
 
 const list = document.querySelector(".listing");
 const body = document.querySelector(".runs tbody");
@@ -170,16 +171,6 @@ list?.addEventListener("focusin", function suggestOnce(event) {
   suggest();
 });
 
-// ── totals ──
-
-const sums = document.querySelector("[data-totals]");
-if (sums) {
-  getText(sums.dataset.totals)
-    .then((page) => new DOMParser().parseFromString(page, "text/html").querySelector(".sums"))
-    .then((found) => found && sums.replaceWith(document.adoptNode(found)))
-    .catch(() => {}); // the link stays, and the banner tells
-}
-
 // The rows as they stand; after others have come or moved, the one that was at hand still is.
 function refresh() {
   rows = [...(body?.children || [])];
@@ -190,3 +181,4 @@ function refresh() {
 
 refresh();
 followOrder(refresh);
+followTotals();

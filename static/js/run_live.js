@@ -1,8 +1,8 @@
 // A run's page while the run goes on: figures of its cards, counts of its tabs, "2 new" samples.
 
+import { tellAll, write } from "./figures.js";
 import { hold, live } from "./live.js";
-import { flash } from "./morph.js";
-import { count, number } from "./numbers.js";
+import { count } from "./numbers.js";
 
 const tabs = document.getElementById("tabs");
 const run = Number(tabs.dataset.run);
@@ -11,37 +11,8 @@ const charts = document.getElementById("charts");
 const FEW = 60;
 let first = null; // what the run held when the page was asked for
 
-// JSON has no NaN: such values come as words.
-const value = (said) => (typeof said === "string" ? Number(said) : said);
-
-function write(place, text, title = "") {
-  if (!place || place.textContent === text) return;
-  place.textContent = text;
-  place.title = title;
-  flash(place);
-}
-
-function figures(card, [last, min, max, points, odd]) {
-  const at = (name) => card.querySelector(`[data-figure="${name}"]`);
-  const shown = at("last");
-  // under the cursor stands the value there; the last one comes back when it leaves
-  if (shown?.classList.contains("reading")) shown.dataset.last = number(value(last));
-  else if (shown) {
-    delete shown.dataset.last;
-    write(shown, number(value(last)), String(value(last)));
-  }
-  write(at("min"), number(value(min)), String(value(min)));
-  write(at("max"), number(value(max)), String(value(max)));
-  write(at("count"), count(points));
-  if (at("count")?.nextSibling) at("count").nextSibling.data = points === 1 ? " point" : " points";
-  write(at("odd"), count(odd));
-  if (at("odd")) at("odd").parentElement.hidden = !odd;
-}
-
 function receive({ data: { series, totals } }) {
-  for (const card of charts?.querySelectorAll(".chart-card") || []) {
-    if (Object.hasOwn(series, card.dataset.tag)) figures(card, series[card.dataset.tag]);
-  }
+  tellAll(charts?.querySelectorAll(".chart-card") || [], series);
   first ||= totals;
   for (const place of tabs.querySelectorAll("[data-count]")) {
     const many = totals[place.dataset.count];

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.utils.timezone import now
 from playwright.sync_api import expect
 
 from runs import loglines
-from runs.models import Job
+from runs.models import Job, Run
 from runs.readers.records import Lines
 from tests.browser.test_accessible import found
 from tests.browser.test_run import signed_in
@@ -25,6 +26,7 @@ from tests.runs.factories import (
     make_file,
     make_full_job,
     make_job,
+    make_points,
     make_run,
     make_sample,
     make_source,
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LINES = 100_000
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+#: Counts on the page what is made to flash.
+FLASHES = """window.flashed = 0; new MutationObserver((all) => {
+  window.flashed += all.filter((one) => one.target.classList.contains("flash")).length;
+}).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["class"] });"""
 
 
 @pytest.fixture
@@ -60,6 +66,7 @@ def rows(transactional_db: None, tmp_path: Path) -> int:
     make_sample(job, "far.png", 400, path=b"")
     make_checkpoint(job)
     log(job, 900)
+    make_points(job.run, "loss", [1.0 / (1 + n) for n in range(50)], file=job.run.log_files.get())
     return job.pk
 
 
@@ -223,8 +230,9 @@ def test_an_operator_asks_a_job_to_stop_and_copies_its_id(chromium: Browser, sit
 
 
 def test_the_page_the_list_and_the_log_move_by_themselves(chromium: Browser, site: str, rows: int) -> None:
-    """ISG-46, 53: without reloading; what did not change is not touched."""
+    """ISG-30, 46, 53: without reloading; what did not change is not touched, and nothing flashes where motion is not wanted."""
     page, complaints = signed_in(chromium, site)
+    page.emulate_media(reduced_motion="reduce")
     listed, logged = page.context.new_page(), page.context.new_page()
     page.goto(f"{site}/jobs/{rows}/")
     listed.goto(f"{site}/jobs/")
@@ -233,6 +241,9 @@ def test_the_page_the_list_and_the_log_move_by_themselves(chromium: Browser, sit
     for one in (page, listed, logged):
         one.wait_for_selector("#connection[data-state=live], #connection[data-state=stale]", state="attached")
     page.evaluate("document.querySelector('.params').dataset.mark = 'same'")
+    page.wait_for_selector(".chart-card[data-tag=loss] canvas")
+    for one in (page, listed):
+        one.evaluate(FLASHES)
 
     def on() -> None:
         job = Job.objects.get(pk=rows)
@@ -241,6 +252,8 @@ def test_the_page_the_list_and_the_log_move_by_themselves(chromium: Browser, sit
         job.step, job.loss, job.version = 777, -0.25, job.version + 1
         job.bars["train"]["value"] = 77.7
         job.save()
+        make_points(job.run, "loss", [-0.25] * 5, steps=range(50, 55), file=job.run.log_files.get(), part=1)
+        Run.objects.filter(pk=job.run_id).update(version=F("version") + 1)
 
     apart(on)
     expect(page.locator(".metric-cards dd").first).to_contain_text("777", timeout=15_000)
@@ -248,5 +261,11 @@ def test_the_page_the_list_and_the_log_move_by_themselves(chromium: Browser, sit
     expect(page.locator("[data-bar=train]")).to_contain_text("77.7 %")
     expect(listed.locator(f"#job-row-{rows} .c-step")).to_contain_text("777", timeout=15_000)
     expect(logged.locator("#L905")).to_be_in_viewport(timeout=15_000)
+    expect(page.locator("#job-charts [data-figure=count]")).to_have_text("55", timeout=15_000)
+    expect(page.locator("#job-charts .told")).to_have_text("1 restart", timeout=15_000)
+    page.focus("#job-charts .area")
+    page.keyboard.press("End")
+    expect(page.locator("#job-charts .chart-tip")).to_contain_text("-0.2500")
+    assert (page.evaluate("flashed"), listed.evaluate("flashed") > 0) == (0, True)
     assert page.evaluate("document.querySelector('.params').dataset.mark") == "same"
     assert complaints == []

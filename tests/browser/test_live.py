@@ -178,6 +178,7 @@ def test_a_row_moves_and_what_is_chosen_and_focused_stays(chromium: Browser, wor
     first.log(5)
     seen(page, ".runs td.c-step", "14")
     seen(page, ".runs td.c-metric b", "0.2000")
+    seen(page, ".sums", "15 points")
     assert page.get_attribute(".runs td .spark path", "d") != curve
     assert page.evaluate("document.activeElement.textContent") == "first"
     assert page.is_checked(".runs td.c-pick input") and page.is_visible("#selection")

@@ -62,6 +62,10 @@ def test_runs_are_chosen_by_keys_over_several_pages(chromium: Browser, site: str
     page.keyboard.press("j")
     page.keyboard.press("x")
     assert page.inner_text("[data-count]") == "2 chosen, 1 here"
+    moving = "getComputedStyle(document.getElementById('selection')).animationName"
+    assert page.evaluate(moving) == "rise"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moving) == "none"
     page.click("[data-choose-all]")
     assert page.inner_text("[data-count]") == "5 chosen, 4 here"
     page.keyboard.press("?")

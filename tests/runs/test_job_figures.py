@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from runs import jobcards
 from runs.models import Job
+from tests.runs.conftest import signed_in
+from tests.runs.factories import make_file, make_points
 from tests.runs.trees import settle, synced
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +51,23 @@ def test_speed_and_time_left_are_measured_where_the_log_says_none(tmp_path):
     assert job.speed == pytest.approx(2.0) and job.eta_seconds == pytest.approx(601 / 2)
     job = job_of(tmp_path, state(201, step=410, steps_total=1000, iteration_speed=4.0, eta_seconds=99))
     assert (job.speed, job.eta_seconds) == (4.0, 99)
+
+
+def test_a_stalled_job_has_no_time_left_and_its_time_goes_on_with_its_log(tmp_path):
+    told = line(0, "training.start"), line(1, "training.step", step=1, eta_seconds=9), line(300, "worker.heartbeat")
+    job = job_of(tmp_path, *told)
+    assert (job.time_left, job.duration) == (9, 300)
+    job.run.status, job.run.stalled = job.status, True
+    assert job.time_left is None
+
+
+def test_the_overview_draws_what_the_jobs_own_log_tells_else_its_runs(tmp_path, ada):
+    job = job_of(tmp_path, *(line(s, "training.step", step=s, train_loss=1 / s, lr=0.1, accuracy=0.5) for s in (1, 2, 3)))
+    make_points(job.run, "loss", [3.0, 2.0], file=make_file(job.run, "events.out.tfevents.1.h"))
+    make_points(job.run, "speed", [3.0, 2.0], file=make_file(job.run, "events.out.tfevents.2.h"))
+    assert [one.tag.name for one in jobcards.charts_of(job)] == ["train_loss", "lr", "speed"]
+    page = signed_in(ada).get(job.get_absolute_url()).content.decode()
+    assert page.count('data-tag="') == 3 and "job_charts.js" in page
 
 
 def test_every_gpu_of_a_record_is_kept_with_its_newest_figures(tmp_path):
