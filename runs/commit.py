@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from runs import beside, counted, galleries, generations, jobs, loglines, segments, series, signals
+from runs import beside, counted, galleries, generations, jobs, logchunks, segments, series, signals
 from runs.beside import Beside
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
@@ -141,7 +141,7 @@ def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[in
         if piece.records or piece.damages or switching:
             heard.add(run.pk)
     if switched:
-        loglines.recount(switched)
+        logchunks.recount(switched)
     for run_id in switched:  # at the end: a recount sees the points of all of these pieces
         runs[run_id].point_count = series.recount(run_id)
     return heard, jobs_at

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection, models
 
-from runs import chunks, loglines
+from runs import chunks, logchunks
 from runs.models import Event, LogChunk, LogFile, Run, Sample, Segment, TextSummary
 
 _OF_FILE = "series_id IN (SELECT id FROM runs_series WHERE run_id = %s) AND log_file_id = %s AND generation "
@@ -110,7 +110,7 @@ def _lines(file: LogFile, generation: int) -> dict[int, bytes]:
     digests: dict[int, Any] = {}
     rows = LogChunk.objects.filter(log_file=file, generation=generation).order_by("job", "start")
     for job, data in rows.values_list("job_id", "data").iterator(100):
-        digests.setdefault(job, blake2b(digest_size=16)).update(loglines.unpack(data))
+        digests.setdefault(job, blake2b(digest_size=16)).update(logchunks.unpack(data))
     return {job: digest.digest() for job, digest in digests.items()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from runs import artifacts, loglines, redact
+from runs import artifacts, logchunks, redact
 from runs.artifacts import Named
 from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogChunk, LogFile, Run, Transition
@@ -129,7 +129,7 @@ def _keep(file: LogFile, blocks: list[Block], jobs: dict[str, Job], external: di
             newest = moment(max((wall for wall in lines.walls if wall is not None), default=None))
             if newest is not None:
                 job.last_line = max(job.last_line, newest) if job.last_line else newest
-    loglines.store(found)
+    logchunks.store(found)
 
 
 def _advance(job: Job, said: Said, changes: list[Transition], *, again: bool) -> None:

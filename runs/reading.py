@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from runs import artifacts, identity, loglines
+from runs import artifacts, identity, logchunks
 from runs.artifacts import Named
 from runs.counted import Counted
 from runs.models import LogFile
@@ -158,7 +158,7 @@ def _read_open(
             state, at_end = block.state, block.at_end
             amount += block.bytes_read
             for lines in block.lines.values():
-                loglines.clean(lines)
+                logchunks.clean(lines)
             blocks.append(block)
             report(block.bytes_read)
         named = artifacts.look(file, [said for block in blocks for said in block.said])

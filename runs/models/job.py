@@ -170,7 +170,7 @@ class Event(models.Model):
 class LogChunk(models.Model):
     """Lines ``start .. start + count - 1`` of a job's log in one file, as written but redacted.
 
-    ``data`` is zstd of JSON lines (runs/loglines.py); the last chunk of a file grows up to 1,000 lines, the
+    ``data`` is zstd of JSON lines (runs/logchunks.py); the last chunk of a file grows up to 1,000 lines, the
     others stay.  ``levels`` counts its lines by level and event, ``kinds`` names their events: what
     a filter need not open.
     """

@@ -1,4 +1,4 @@
-"""Which directories are runs, which are parts of one, and whose a job log is.
+"""Which directories are runs, and which are parts of one; whose a log is, logowners.py says.
 
 The rules, judged for each directory from the root down:
 
@@ -11,10 +11,6 @@ The rules, judged for each directory from the root down:
   (writers.py: that takes a look into the file).  As long as such a directory holds no
   record, it is undecided.
 - Any other directory with event files inside a run is a run of its own.
-- A job log belongs to the run that its start record names, else to the run around it, else
-  it is a run.
-- A text log (train.log, nohup.out, a job's stdout.log) belongs to the run of the job that it is named
-  after, else to the run around it; by itself it is a run where its head shows a training's progress.
 - An empty directory beside runs is a run without files.
 
 A run of Falcon is told by config.yml and the nodes' logs below graph/.  A further kind of run that is told
@@ -27,25 +23,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from runs.readers import naming, writers
-from runs.readers.claims import EMPTY, Claim, event_files, sidecars_in, totals_of
-from runs.readers.found import (
-    HPARAMS,
-    JSONL,
-    NAMED,
-    PRINTED,
-    SCALARS,
-    TEXT,
-    TRAINING,
-    Found,
-    FoundLog,
-    FoundRun,
-    Part,
-    Peek,
-    Peeked,
-    Verdict,
-    Verdicts,
-)
-from runs.readers.mentions import RunsByName
+from runs.readers.claims import EMPTY, Claim, event_files, sidecars_in
+from runs.readers.found import HPARAMS, NAMED, SCALARS, Found, FoundRun, Part, Peek, Verdicts
+from runs.readers.logowners import LogOwners
+from runs.readers.peeks import Peeks
 from runs.readers.problems import Problem
 from runs.readers.tree import Directory, File, Tree, join
 
@@ -64,7 +45,6 @@ _LOOKS: Final = 32
 _KERAS: Final = "keras"
 _FALCON: Final = "falcon"
 _EVENT_FILES: Final = "event files"
-_JOB_LOG: Final = "job log"
 _UNDECIDED: Final = "undecided"
 
 
@@ -85,12 +65,13 @@ def find_runs(
     """
     if layout not in naming.LAYOUTS:
         raise ValueError(f"no such layout: {layout!r}")
-    peeks = _Peeks(peek, known or {})
+    peeks = Peeks(peek, known or {})
     judge = _Judge(tree, peeks, sidecars, stale_before_ns)
     judge.visit(tree.top, None)
     judge.empty_directories()
-    judge.job_logs()
-    judge.text_logs()
+    logs = LogOwners(tree, judge.directories, judge.owners, judge.claims, peeks)
+    logs.job_logs()
+    logs.text_logs()
 
     def found(claim: Claim) -> FoundRun:
         return claim.found(layout=layout, root=tree.root, sidecars=judge.sidecars_of(claim))
@@ -102,27 +83,6 @@ def find_runs(
         peeks.verdicts,
         judge.problems_elsewhere(),
     )
-
-
-class _Peeks:
-    """Looks into files, once each, and only where no earlier look still holds."""
-
-    def __init__(self, peek: Peek, known: Verdicts) -> None:
-        self.peek = peek
-        self.known = known
-        self.verdicts: dict[bytes, Verdict] = {}
-
-    def at(self, path: bytes, file: File) -> Peeked:
-        if file.size == 0:
-            return Peeked()
-        verdict = self.verdicts.get(path) or self.known.get(path)
-        if verdict is None or not verdict.holds_for(file):
-            peeked = self.peek(path)
-            if peeked is None:  # gone or unreadable meanwhile: nothing to remember
-                return Peeked()
-            verdict = Verdict(file.ino, file.size, file.mtime_ns, peeked)
-        self.verdicts[path] = verdict
-        return verdict.peeked
 
 
 class _Place(NamedTuple):
@@ -141,7 +101,7 @@ class _Place(NamedTuple):
 class _Judge:
     """Goes down a tree and says of each directory whose it is."""
 
-    def __init__(self, tree: Tree, peeks: _Peeks, sidecars: tuple[bytes, ...], stale: int | None) -> None:
+    def __init__(self, tree: Tree, peeks: Peeks, sidecars: tuple[bytes, ...], stale: int | None) -> None:
         self.tree = tree
         self.peeks = peeks
         self.sidecars = sidecars
@@ -276,7 +236,7 @@ class _Judge:
 
     def empty_directories(self) -> None:
         """Empty directories beside runs: somebody's run that holds nothing (any more)."""
-        parents = {_parent(path) for path, c in self.claims.items() if path and not c.undecided}
+        parents = {naming.parent_of(path) for path, c in self.claims.items() if path and not c.undecided}
         for parent in parents:
             if parent in self.owners:
                 continue
@@ -287,70 +247,13 @@ class _Judge:
                 claim.problems.append(Problem(child.path, EMPTY, "its age is unknown"))
                 self.claims[child.path] = self.owners[child.path] = claim
 
-    def job_logs(self) -> None:
-        """Give each job log to the run that it names, that is around it, or that it is."""
-        runs = RunsByName(self.tree.root, self.claims.values())
-        for directory in self.directories.values():
-            around = self.owners.get(directory.path)
-            for file in directory.files:
-                if not naming.may_be_job_log(file.name):
-                    continue
-                path = join(directory.path, file.name)
-                peeked = self.peeks.at(path, file)
-                if peeked.dialect is None:
-                    continue
-                claim = around if file.name == naming.PUSHED else runs.first(peeked.named) or around
-                if claim is None:
-                    claim = Claim(path, _JOB_LOG, None, totals=totals_of(file))
-                    self.claims[path] = claim
-                claim.logs.append(FoundLog(path, JSONL, file, "", peeked.dialect))
-
-    def text_logs(self) -> None:
-        """Give each text log to the run of the job that it is named after, or that is around it.
-
-        By itself one is a run only where its head shows the progress of a training.
-        """
-        jobs = {_stem(log.path): claim for claim in self.claims.values() for log in claim.logs if log.kind == JSONL}
-        alone: list[tuple[bytes, bytes, File]] = []
-        for directory in self.directories.values():
-            if not any(naming.may_be_text_log(file.name) for file in directory.files) or not naming.logs_lie_in(directory.path):
-                continue
-            around = self.owners.get(directory.path)
-            for file in directory.files:
-                if not naming.may_be_text_log(file.name):
-                    continue
-                path, job = join(directory.path, file.name), naming.names_job(file.name)
-                claim = jobs.get(job) if job else None
-                if claim is None and around is None:
-                    alone.append((path, job, file))
-                elif self.peeks.at(path, file).dialect is not None:
-                    owner = claim or around or self.claims[path]
-                    owner.logs.append(FoundLog(path, TEXT, file, _prefix(owner, path), PRINTED))
-        self._alone(alone)
-
-    def _alone(self, logs: list[tuple[bytes, bytes, File]]) -> None:
-        """Text logs outside of every run: those of a training, and what else its job printed."""
-        jobs: dict[tuple[bytes, bytes], Claim] = {}
-        trainings = [log for log in logs if self.peeks.at(log[0], log[2]).dialect == TRAINING]
-        for path, job, file in trainings:
-            key = (_parent(path), job or path)
-            claim = jobs.get(key)
-            if claim is None:
-                claim = jobs[key] = self.claims[path] = Claim(path, _JOB_LOG, None, totals=totals_of(file))
-            claim.logs.append(FoundLog(path, TEXT, file, "", TRAINING))
-        taken = {path for path, _, _ in trainings}
-        for path, job, file in logs:
-            claim = jobs.get((_parent(path), job)) if job and path not in taken else None
-            if claim is not None and self.peeks.at(path, file).dialect is not None:
-                claim.logs.append(FoundLog(path, TEXT, file, "log/", PRINTED))
-
     def sidecars_of(self, claim: Claim) -> tuple[bytes, ...]:
         """A run's sidecars; Hugging Face keeps them beside ``runs``, for its newest run."""
         if claim.top is None:
             return ()
         paths = sidecars_in(claim.top, self.sidecars)
-        above = _parent(claim.path)
-        output = _parent(above)
+        above = naming.parent_of(claim.path)
+        output = naming.parent_of(above)
         if above.rpartition(b"/")[2] != b"runs" or above in self.owners or output in self.owners:
             return paths
         if claim is self._last_written(above):
@@ -384,25 +287,9 @@ def _with_parents(paths: Iterable[bytes]) -> set[bytes]:
     for path in paths:
         while path and path not in found:
             found.add(path)
-            path = _parent(path)
+            path = naming.parent_of(path)
         found.add(path)
     return found
-
-
-def _prefix(claim: Claim, path: bytes) -> str:
-    """What goes before the tags of a text log in a run: the folder too, where each node has its own."""
-    folder = _parent(path)
-    if claim.top is None or folder == claim.path:
-        return "log/"
-    return f"log/{naming.display(folder.rpartition(b'/')[2])}/"
-
-
-def _stem(path: bytes) -> bytes:
-    return path.rpartition(b"/")[2].removesuffix(naming.JOB_LOG_SUFFIX)
-
-
-def _parent(path: bytes) -> bytes:
-    return path.rpartition(b"/")[0]
 
 
 def _age_order(claim: Claim) -> tuple[int, bytes]:

@@ -173,3 +173,8 @@ def _fixed(path: bytes, layout: str) -> tuple[str, str, str]:
 
 def _root_name(root: bytes) -> str:
     return display(os.path.basename(os.path.abspath(root)) or b"/")
+
+
+def parent_of(path: bytes) -> bytes:
+    """The folder that a path lies in; "" above all."""
+    return path.rpartition(b"/")[0]

@@ -16,7 +16,7 @@ from django.db.models import F
 from django.utils.timezone import now
 from playwright.sync_api import expect
 
-from runs import loglines
+from runs import logchunks
 from runs.models import Job, Run
 from runs.readers.records import Lines
 from tests.browser.test_accessible import found
@@ -82,8 +82,8 @@ def log(job: Job, count: int, start: int = 0) -> None:
         if number == start + count - 2:
             line |= {"level": "ERROR", "msg": "RuntimeError: boom\nTraceback:\n  line 3", "event": "x.boom"}
         lines.add(json.dumps(line).encode(), at.timestamp(), line["level"], line["event"])
-    loglines.store([((job.pk, file.pk, 0), lines)])
-    loglines.recount([job.run_id])
+    logchunks.store([((job.pk, file.pk, 0), lines)])
+    logchunks.recount([job.run_id])
 
 
 def apart(work: Callable[[], T]) -> T:

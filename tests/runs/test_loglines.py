@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runs import loglines, redact
+from runs import logchunks, loglines, redact
 from runs.models import Job, LogChunk, LogFile
 from runs.readers.records import Lines
 from tests.runs.trees import settle, synced
@@ -165,5 +165,5 @@ VALUES = st.recursive(
 def test_a_line_that_is_passed_as_harmless_holds_no_secret(value, ascii_only):
     raw = json.dumps({"msg": "m", "fields": value}, ensure_ascii=ascii_only).encode()
     lines = Lines([raw], [None], [""], [""])
-    loglines.clean(lines)
+    logchunks.clean(lines)
     assert json.loads(lines.raws[0]) == redact.value(json.loads(raw))

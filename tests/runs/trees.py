@@ -22,7 +22,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboardX import SummaryWriter
 
-from runs import loglines
+from runs import logchunks
 from runs.chunks import unpack
 from runs.models import (
     Checkpoint,
@@ -176,7 +176,7 @@ def lines(source: Source) -> dict[Where, tuple[int, str]]:
     for run, job, path, generation, start, count, data in rows:
         where = (bytes(run), job, bytes(path), generation, 0)
         assert kept[where].count(b"\n") == start, f"lines before {start} of {job} are missing or stored twice"
-        kept[where] += loglines.unpack(data)
+        kept[where] += logchunks.unpack(data)
         assert kept[where].count(b"\n") == start + count
     return {where: (text.count(b"\n"), hashlib.sha256(text).hexdigest()) for where, text in sorted(kept.items())}
 

@@ -13,7 +13,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runs import loglines, newer, signals
+from runs import logchunks, newer, signals
 from runs.models import Job, LogFile, Run, Trainer
 from runs.points import SeriesWriter
 from runs.readers.records import Lines, Points
@@ -121,7 +121,7 @@ def write(job: Job, file: LogFile, first: int, count: int) -> None:
         lines.add(b'{"ts":"2026-01-02T03:04:05Z","level":"INFO","msg":"line %d"}' % number, 1.7e9, "INFO", "")
     with transaction.atomic():
         row = Job.objects.select_for_update().get(pk=job.pk)
-        loglines.store([((job.pk, file.pk, 0), lines)])
+        logchunks.store([((job.pk, file.pk, 0), lines)])
         row.line_count += count
         row.version += 1
         row.save()
