@@ -58,8 +58,12 @@ def sees_everything(user: User | AnonymousUser) -> bool:
 
 def with_role(users: QuerySet[User]) -> QuerySet[User]:
     """Accounts that know already whether they have the role admin."""
-    mine = User.groups.through.objects.filter(user=OuterRef("pk"), group__name=ADMIN)
-    return users.annotate(is_admin=Exists(mine))
+    return users.annotate(is_admin=is_admin("pk"))
+
+
+def is_admin(user: str) -> Exists:
+    """Whether the account whose id is in this field has the role admin."""
+    return Exists(User.groups.through.objects.filter(user=OuterRef(user), group__name=ADMIN))
 
 
 def sees_raw(user: User | AnonymousUser) -> bool:

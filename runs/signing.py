@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission, User
 from django.db.models import Q
 
+from runs.compiled import Compiled, Given
 from runs.roles import with_role
 
 if TYPE_CHECKING:
@@ -19,11 +21,8 @@ class Accounts(ModelBackend):
 
     def get_user(self, user_id: int) -> User | None:
         """The account of a session, None where it is gone or was deactivated."""
-        try:
-            user = with_role(User.objects.all()).get(pk=user_id)
-        except User.DoesNotExist:
-            return None
-        return user if self.user_can_authenticate(user) else None
+        user = next(_account().models(user=user_id), None)
+        return user if user and self.user_can_authenticate(user) else None
 
     def get_all_permissions(self, user_obj: User | AnonymousUser, obj: Any = None) -> set[str]:
         """The account's own permissions and those of its groups, as ``app.codename``."""
@@ -38,3 +37,9 @@ class Accounts(ModelBackend):
             held = {f"{app}.{name}" for app, name in found.values_list("content_type__app_label", "codename")}
             user_obj._perm_cache = held  # type: ignore[attr-defined]
         return held
+
+
+@cache
+def _account() -> Compiled[User]:
+    """Asked with every request."""
+    return Compiled(with_role(User.objects.filter(pk=Given("user"))))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rest_framework.request import Request
 
-    from runs.models import Run
     from runs.query import Column
+    from runs.query.rows import BareRun
 
 
 def _filter(name: str, says: str, kind: Any = str, *, many: bool = False, **more: Any) -> OpenApiParameter:
@@ -117,7 +117,7 @@ class Runs(ApiView):
     def get(self, request: Request) -> Response:
         """A page of runs, filtered, sorted and with the columns as on the page."""
         asked = question(request)
-        page = asked.page(bare=True)
+        page = asked.bare_page()
         columns = asked.columns
         return Response({
             "columns": [{"key": column.key, "label": column.label, "kind": column.kind} for column in columns],
@@ -128,7 +128,7 @@ class Runs(ApiView):
         })
 
 
-def _row(run: Run, columns: Iterable[Column]) -> dict[str, Any]:
+def _row(run: BareRun, columns: Iterable[Column]) -> dict[str, Any]:
     return {
         "id": run.pk,
         "version": run.version,

@@ -12,6 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from runs.roles import is_admin
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
@@ -82,8 +84,12 @@ class ApiToken(models.Model):
     @classmethod
     def find(cls, secret: str) -> ApiToken | None:
         """The row of a token that is valid now."""
-        row = cls.objects.select_related("user", "trainer").filter(digest=digest(secret)).first()
-        return None if row is None or row.expired else row
+        rows = cls.objects.select_related("user", "trainer").annotate(is_admin=is_admin("user"))
+        row = rows.filter(digest=digest(secret)).first()
+        if row is None or row.expired:
+            return None
+        row.user.is_admin = row.is_admin  # type: ignore[attr-defined]
+        return row
 
 
 def digest(secret: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils.timezone import now
 
+from runs.compiled import Compiled, Given
 from runs.roles import sees_everything
 
 if TYPE_CHECKING:
@@ -38,9 +40,13 @@ def visible_trainers(user: User | AnonymousUser, prefix: str = "") -> Q:
         return Q(pk__in=[])
     if sees_everything(user):
         return Q()
+    return _trainers_of(user.pk, prefix, private=settings.TRAINMON_PRIVATE)
+
+
+def _trainers_of(user: int | Given, prefix: str, *, private: bool) -> Q:
     mine = Trainer.groups.through.objects.filter(group__user=user).values("trainer_id")
     rule = Q(**{f"{prefix}pk__in": mine})
-    if not settings.TRAINMON_PRIVATE:
+    if not private:
         owned = Trainer.groups.through.objects.values("trainer_id")
         rule |= ~Q(**{f"{prefix}pk__in": owned})
     return rule
@@ -111,6 +117,18 @@ class SourceQuerySet(models.QuerySet["Source"]):
     def visible_to(self, user: User | AnonymousUser) -> SourceQuerySet:
         """Only the sources of trainers that this user may see."""
         return self.filter(visible_trainers(user, "trainer__"))
+
+    def ids_visible_to(self, user: User | AnonymousUser) -> set[int]:
+        """The ids of all sources that this user may see: asked with every list of runs."""
+        if not user.is_authenticated or not user.is_active or sees_everything(user):
+            return set(self.visible_to(user).order_by().values_list("pk", flat=True))
+        return {pk for (pk,) in _sources_of(private=settings.TRAINMON_PRIVATE).rows(user=user.pk)}
+
+
+@cache
+def _sources_of(*, private: bool) -> Compiled[Source]:
+    rule = _trainers_of(Given("user"), "trainer__", private=private)
+    return Compiled(Source.objects.filter(rule).order_by().values_list("pk"))
 
 
 class Source(models.Model):

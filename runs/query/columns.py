@@ -10,6 +10,7 @@ from runs.query.grammar import FUNCTIONS, Metric, Param, Unclear, key, shown
 
 if TYPE_CHECKING:
     from runs.models import Run
+    from runs.query.rows import BareRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,13 @@ class Column:
     key: str
     label: str
     kind: str
-    value: Callable[[Run], Any]
+    value: Callable[[Any], Any]
     sortable: bool = True
     first: str = ""
     source: Metric | Param | None = None
     reads: tuple[str, ...] = ()
 
-    def cell(self, run: Run) -> Any:
+    def cell(self, run: Run | BareRun) -> Any:
         """What the run has in this column, unformatted; None where there is nothing."""
         return self.value(run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.db.models import BooleanField, DecimalField, Exists, Expression, F, 
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import IsNull
 
+from runs.compiled import Compiled, Given
 from runs.models import Series, Tag
 from runs.query.grammar import FUNCTIONS, Condition, Metric, Param
 
@@ -43,10 +45,20 @@ class Infix(Func):
         self.arg_joiner = f" {operator} "
 
 
+def among(field: str, given: str) -> Q:
+    """The field is one of the values of a list that is given (compiled.py)."""
+    return Q(Infix(F(field), "=", Func(Given(given), function="ANY", output_field=TextField())))
+
+
 def tag_ids(names: Iterable[str]) -> dict[str, int]:
     """The ids of these metrics; one that no run has is missing."""
     wanted = set(names)
-    return dict(Tag.objects.filter(name__in=wanted).values_list("name", "pk")) if wanted else {}
+    return dict(_tags().rows(names=list(wanted))) if wanted else {}
+
+
+@cache
+def _tags() -> Compiled[Tag]:
+    return Compiled(Tag.objects.filter(among("name", "names")).order_by().values_list("name", "pk"))
 
 
 def measured(condition: Condition, tags: Mapping[str, int]) -> Q:

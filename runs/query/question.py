@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic
 
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Sum
@@ -23,7 +23,7 @@ from runs.query.fields import Asked, choice, whole
 from runs.query.filters import filtered, words
 from runs.query.grammar import Metric, Param, Unclear, metric_condition, param_condition, shown, span
 from runs.query.limits import bounded
-from runs.query.rows import rows
+from runs.query.rows import BareRun, R, bare_rows, rows
 from runs.query.sorting import kinds, stretches
 
 DEFAULT_SORT = "-modified"
@@ -33,10 +33,10 @@ LOOKED_AT, OFFERED = 200, 500
 
 
 @dataclass(frozen=True, slots=True)
-class RunPage:
+class RunPage(Generic[R]):
     """Rows of a list, and the cursors of the pages beside them."""
 
-    rows: list[Run]
+    rows: list[R]
     after: str | None = None
     before: str | None = None
 
@@ -147,18 +147,24 @@ class RunQuery(Question):
         """The runs asked for, of those the user may see, in no order; none where the question is wrong."""
         return self._found.all() if self.is_valid() else Run.objects.none()
 
-    def page(self, limit: int | None = None, also: Collection[str] = (), *, bare: bool = False) -> RunPage:
+    def page(self, limit: int | None = None, also: Collection[str] = ()) -> RunPage[Run]:
         """One page: as long as the question asks for, else as long as ``limit``.
 
-        ``also`` names long fields of the runs that are wanted too (params); ``bare`` runs are for their cells alone.
+        ``also`` names long fields of the runs that are wanted too (params).
         """
+        return self._page(limit, lambda ids: rows(ids, self.columns, self._tags, self.sources, also))
+
+    def bare_page(self) -> RunPage[BareRun]:
+        """One page of runs for their cells alone."""
+        return self._page(None, lambda ids: bare_rows(ids, self.columns, self._tags, self._told))
+
+    def _page(self, limit: int | None, rows_of: Callable[[list[int]], list[R]]) -> RunPage[R]:
         if not self.is_valid():
             return RunPage([])
         after, before = self._asked["after"], self._asked["before"]
         with bounded():
             shown, more = self._places(limit)
-            told = dict.fromkeys(self.seen) if bare and PLAIN["trainer"] not in self.columns else self.sources
-            found = rows([place.pk for place in shown], self.columns, self._tags, told, also, bare=bare)
+            found = rows_of([place.pk for place in shown])
         if not shown:
             return RunPage([])
         first, last = self._cursor(shown[0]), self._cursor(shown[-1])
@@ -222,7 +228,12 @@ class RunQuery(Question):
         """The ids of all sources that the user may see."""
         if "sources" in self.__dict__:
             return self.sources.keys()
-        return set(Source.objects.visible_to(self.user).order_by().values_list("pk", flat=True))
+        return Source.objects.ids_visible_to(self.user)
+
+    @property
+    def _told(self) -> Mapping[int, Source | None]:
+        """The sources that cells may tell of: themselves only where a column does."""
+        return self.sources if PLAIN["trainer"] in self.columns else dict.fromkeys(self.seen)
 
     @property
     def _asked(self) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db.models import Count, F
+from django.db.models import Count, F, QuerySet
 
 from runs.charts import MAIN_TAGS, Main
+from runs.compiled import Compiled
 from runs.models import Dataset, Note, Run, Series
-from runs.query.conditions import HELD, looked_up
+from runs.query.conditions import HELD, among, looked_up
 from runs.query.grammar import Metric, Param
 
 if TYPE_CHECKING:
@@ -24,24 +28,50 @@ UNSHOWN = (*LONG, *OF_SOURCE)
 UNLISTED = (*LONG, "created", "status_since", "last_arrival", "error", "error_type", "pid", "stage", "file_count")
 
 
+class BareRun(SimpleNamespace):
+    """A run for its cells alone, with the fields that they are made of: a model takes longer to make than all of its cells."""
+
+    progress, duration = Run.progress, Run.duration
+
+
+R = TypeVar("R", Run, BareRun)
+
+
 def rows(
-    ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source | None],
-    also: Collection[str] = (), *, bare: bool = False,
+    ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source],
+    also: Collection[str] = (),
 ) -> list[Run]:
     """The runs with these ids, in their order, each with ``cells`` of what is no field of its own.
 
-    ``sources`` are all that the user may see, by id; None for those that no cell tells of.  ``also`` names long
-    fields that are wanted too; ``bare`` ones have what the columns are made of and nothing else.  Sorting ids
+    ``sources`` are all that the user may see, by id.  ``also`` names long fields that are wanted too.  Sorting ids
     alone takes half the time of sorting rows.
     """
-    wanted = {*also, *(["params"] if any(isinstance(column.source, Param) for column in columns) else [])}
-    shown = Run.objects.filter(pk__in=ids).order_by()
-    if bare:
-        shown = shown.only("source", "dataset", "version", *wanted, *(name for column in columns for name in column.reads))
-    else:
-        shown = shown.defer(*(field for field in UNLISTED if field not in wanted))
-    found: dict[int, Run] = {run.pk: run for run in shown.annotate(dataset_name=F("dataset__name"))}
-    runs = [found[pk] for pk in ids if pk in found and found[pk].source_id in sources]
+    found = {run.pk: run for run in _listed(frozenset({*also, *_params(columns)})).models(runs=ids)}
+    return _dressed([found[pk] for pk in ids if pk in found], columns, tags, sources)
+
+
+def bare_rows(
+    ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source | None]
+) -> list[BareRun]:
+    """As ``rows``, with what the columns read and nothing else; ``sources`` may be None where no cell tells of them."""
+    read = {*_params(columns), *(name for column in columns for name in column.reads)}
+    fields = ("pk", "source_id", "dataset_id", "dataset_name", "version", *sorted(read))
+    found = {row[0]: BareRun(**dict(zip(fields, row, strict=True))) for row in _bare(fields).rows(runs=ids)}
+    if "params" in read:
+        for run in found.values():
+            run.params = json.loads(run.params)
+    return _dressed([found[pk] for pk in ids if pk in found], columns, tags, sources)
+
+
+def _params(columns: Sequence[Column]) -> list[str]:
+    return ["params"] if any(isinstance(column.source, Param) for column in columns) else []
+
+
+def _dressed(
+    found: Sequence[R], columns: Sequence[Column], tags: Mapping[str, int], sources: Mapping[int, Source | None]
+) -> list[R]:
+    runs = [run for run in found if run.source_id in sources]
+    ids = [run.pk for run in runs]
     _share(runs, sources)
     measured = _measured(ids, columns, tags)
     notes = _notes(ids) if any(column.key == "notes" for column in columns) else {}
@@ -53,7 +83,21 @@ def rows(
     return runs
 
 
-def _share(runs: Sequence[Run], sources: Mapping[int, Source | None]) -> None:
+@cache
+def _bare(fields: tuple[str, ...]) -> Compiled[Run]:
+    return Compiled(_named().values_list(*fields))
+
+
+@cache
+def _listed(long: frozenset[str]) -> Compiled[Run]:
+    return Compiled(_named().defer(*(field for field in UNLISTED if field not in long)))
+
+
+def _named() -> QuerySet[Run]:
+    return Run.objects.filter(among("pk", "runs")).order_by().annotate(dataset_name=F("dataset__name"))
+
+
+def _share(runs: Sequence[R], sources: Mapping[int, Source | None]) -> None:
     """Rows have few sources and datasets between them: joined, each row would make its own."""
     datasets: dict[int, Dataset] = {}
     for run in runs:
@@ -78,7 +122,9 @@ def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, 
     held = [name for of, name in HELD.items() if any(metric.of == of for _, metric in asked) or (main and of == "last")]
     series: dict[int, dict[int, dict[str, Any]]] = {}
     plot = ["pk", "count", "last_wall"] if main else []
-    for found in Series.objects.filter(run__in=ids, tag__in=wanted).order_by().values("run_id", "tag_id", *held, *plot):
+    fields = ("run_id", "tag_id", *held, *plot)
+    for values in _series(fields).rows(runs=ids, tags=list(wanted)):
+        found = dict(zip(fields, values, strict=True))
         series.setdefault(found["run_id"], {})[found["tag_id"]] = found
     cells: dict[int, dict[str, Any]] = {}
     for run, by_tag in series.items():
@@ -90,6 +136,12 @@ def _measured(ids: Sequence[int], columns: Sequence[Column], tags: Mapping[str, 
             figures = Main(main[best][1], row["pk"], row["count"], row["last_wall"], row["last"])
             cells[run] |= {"metric": figures.last, "main": figures}
     return cells
+
+
+@cache
+def _series(fields: tuple[str, ...]) -> Compiled[Series]:
+    asked = Series.objects.filter(among("run", "runs"), among("tag", "tags"))
+    return Compiled(asked.order_by().values_list(*fields))
 
 
 def _notes(ids: Sequence[int]) -> dict[int, int]:

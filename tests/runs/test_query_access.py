@@ -180,7 +180,7 @@ def test_cells_alone_need_no_other_field_of_a_run(alice: User, lora: Any, django
     for _ in range(3):
         make_run(make_source(lora), dataset="alpaca", tags=["t"], gpu_count=2, host="h", step=1, total_steps=2)
     query = RunQuery(QueryDict("&".join(f"column={key}" for key in PLAIN)), alice)
-    rows = query.page(bare=True).rows
+    rows = query.bare_page().rows
     whole = RunQuery(QueryDict("&".join(f"column={key}" for key in PLAIN)), alice).page().rows
     with django_assert_num_queries(0):
         cells = [[column.cell(run) for column in query.columns] for run in rows]

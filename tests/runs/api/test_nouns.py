@@ -64,7 +64,7 @@ def test_the_status_says_how_a_run_stands_in_short(run: Run, alice: User, django
     Run.objects.update(status="running", step=50, total_steps=200, pulse={"steps": [[0, 0], [10, 50]]})
     client = by_token(alice, "read")
     client.get("/api/")
-    with django_assert_num_queries(3):  # the token, the role, the run
+    with django_assert_num_queries(2):  # the token with its role, the run
         told = client.get(f"/api/runs/{run.pk}/status/").json()
     assert (told["status"], told["progress"], told["eta_seconds"]) == ("running", 0.25, 30.0)
 
@@ -72,7 +72,7 @@ def test_the_status_says_how_a_run_stands_in_short(run: Run, alice: User, django
 def test_the_queries_of_a_run_are_few(run: Run, alice: User, django_assert_num_queries: Any) -> None:
     client = by_token(alice, "read")
     client.get("/api/")
-    with django_assert_num_queries(4):  # the token, the role, the run, the bookmark
+    with django_assert_num_queries(3):  # the token with its role, the run, the bookmark
         client.get(f"/api/runs/{run.pk}/")
 
 
@@ -181,7 +181,7 @@ def test_trainers_are_told_with_their_runs(run: Run, alice: User, charlie: User,
     make_run(run.source, lifecycle_stage="buried")
     client = by_token(alice)
     client.get("/api/")
-    with django_assert_num_queries(3):  # the token, the role, the rows
+    with django_assert_num_queries(2):  # the token with its role, the rows
         told = client.get("/api/trainers/").json()["results"]
     assert [(row["slug"], row["runs"], row["running"]) for row in told] == [("lora", 2, 1)]
     assert client.get("/api/trainers/lora/").json() == told[0]
