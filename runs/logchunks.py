@@ -6,6 +6,7 @@ joins the chunk before it, up to ``CHUNK_LINES`` or ``CHUNK_BYTES``.  A chunk co
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
@@ -21,6 +22,7 @@ from runs.models import LogChunk
 from runs.readers import joblog
 from runs.readers.records import Lines
 
+_KEY_ENDS = re.compile(rb'"[ \t\r]*:')
 CHUNK_LINES, CHUNK_BYTES, TAIL_LINES = 1_000, 1 << 20, 64
 #: (job, file, generation) of a chunk.
 Key = tuple[int, int, int]
@@ -31,14 +33,22 @@ def clean(lines: Lines) -> None:
     for at, raw in enumerate(lines.raws):
         if redact.may_hold(raw):
             record = msgspec.json.decode(raw)
-            if _is_harmless(record, 0):
+            twice = len(_KEY_ENDS.findall(raw)) != _keys(record)
+            if not twice and _is_harmless(record, 0):
                 continue
             redacted = redact.value(record)
-            if redacted != record:
+            if twice or redacted != record:
                 lines.raws[at] = msgspec.json.encode(redacted)
     for at, event in enumerate(lines.events):
         if event and redact.may_hold(event.encode(errors="replace")):
             lines.events[at] = redact.text(event)[: joblog.MAX_EVENT]
+
+
+def _keys(value: Any) -> int:
+    """How many keys a record has: fewer than are written where one is written twice, and its first value is only in the text."""
+    if isinstance(value, dict):
+        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, dict | list))
+    return sum(_keys(item) for item in value if isinstance(item, dict | list))
 
 
 def _is_harmless(value: Any, depth: int) -> bool:

@@ -28,6 +28,8 @@ TRACE_LINES, TRACE_BYTES = 500, 256 * 1024
 #: Lines of its head that must show a training's progress, that a file by itself is a run.
 PROGRESS_LINES = 3
 MAX_FIGURES = 500
+#: Steps are counted in 64 bits.
+COUNTER_END = 2**63
 #: Errors of a file that change its job; the others are lines like any.
 MAX_ERRORS = 1_000
 _FORMAT = 1
@@ -274,8 +276,11 @@ class _Reader:
         return True
 
     def _stands_at(self, step: int, total: int | None, *, said: bool) -> int | None:
-        """Take a step, unless it goes back without the training having begun anew."""
+        """Take a step, unless it goes back without the training having begun anew, or no counter reaches it."""
         state = self.state
+        if step >= COUNTER_END:
+            return None
+        total = total if total is not None and total < COUNTER_END else None
         if said and total is not None and state.total is not None and total < state.total and step < (state.step or 0) \
                 and not state.broken:
             return None  # of an evaluation within the training

@@ -100,10 +100,11 @@ def test_a_line_without_a_job_belongs_to_the_file_and_a_damaged_one_stays_with_i
 def test_secrets_are_masked_in_every_line_and_clean_lines_stay_as_written(log):
     odd = '{"ts":"2026-01-02T03:04:05Z",  "level":"INFO", "msg":"caf\\u00e9 disk-usage 3/4", "job_id":"train-1"}\n'
     put(log, odd + record(1, msg='ran "x" with token=abcdef123456 and hf_abcdefgh12345678') + record(
-        2, fields={"step": 2, "config": {"nested": {"API_KEY": "AAAA"}, "max_tokens": 12}}))
+        2, fields={"step": 2, "config": {"nested": {"API_KEY": "AAAA"}, "max_tokens": 12}})
+        + record(3, msg="x").replace('"msg"', '"msg": "password=hunter2", "msg"'))  # of equal keys the last one counts
     lines = downloaded().splitlines(keepends=True)
     assert lines[0] == odd
-    assert not any(secret in "".join(lines) for secret in ("abcdef123456", "hf_abc", "AAAA"))
+    assert not any(secret in "".join(lines) for secret in ("abcdef123456", "hf_abc", "AAAA", "hunter2"))
     assert json.loads(lines[2])["fields"]["config"]["max_tokens"] == 12
     assert loglines.view(Job.objects.get(), search="CAFÉ").total == 1
 

@@ -175,6 +175,17 @@ def test_a_bar_that_a_dictionary_follows_is_of_no_epoch(tmp_path):
     assert [step for step, _ in points(read(text, tmp_path))["loss"]] == list(range(40))
 
 
+@pytest.mark.parametrize("absurd", [
+    "50%|###  | 99999999999999999999/100 [00:10<00:10, loss=1]",
+    "Epoch 1/999999999\n50%|###  | 1/9007199254740990 [00:10<00:10, loss=1]",
+    "Epoch 0: 50%|#| 1/9007199254740990 [00:10, loss=1]\nEpoch 999999999: 50%|#| 1/9007199254740990 [00:10, loss=1]",
+])
+def test_a_bar_beyond_any_counter_does_not_end_the_reading(tmp_path, absurd):
+    block = read(f"{absurd}\nstep 7 loss=0.5\n", tmp_path)
+    assert points(block)["loss"][-1] == (7, 0.5)
+    assert all(0 <= step < 2**63 for step, _ in points(block)["loss"])
+
+
 def test_epochs_are_the_steps_where_nothing_else_is(tmp_path):
     block = read("".join(f"Epoch {n}/3 - loss: {n}.5 - acc: 90%\n" for n in (1, 2, 3)), tmp_path)
     assert points(block)["loss"] == [(1, 1.5), (2, 2.5), (3, 3.5)]
