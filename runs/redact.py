@@ -30,6 +30,9 @@ _PEM = re.compile(
     r".*?(-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+#: A line of such a key, where a log has each line by itself.
+_PEM_LINE = re.compile(r"\s{0,8}[A-Za-z0-9+/]{60,76}={0,2}\s{0,8}")
+_PEM_LINE_IN_JSON = re.compile(rb'"(?:\\t|\s){0,8}[A-Za-z0-9+/]{60,76}={0,2}(?:\\[nrt]|\s){0,8}"')
 #: A password may hold "@", and even "/" where it is no port with a path behind it.
 _URL = re.compile(
     r"(://[^\s/?#:@\"'<>\\]{0,128}+):"
@@ -47,7 +50,7 @@ _PREFIXES = (
     "hf_", "api_org_", "rpa_", "r8_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
     "glpat-", "sk-", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "xoxa-", "xoxb-",
     "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "xapp-", "npm_", "pypi-", "nvapi-",
-    "dckr_pat_", "tskey-", "tmon_",
+    "dckr_pat_", "tskey-", "gsk_", "pplx-", "tmon_",
 )  # fmt: skip
 _PREFIX = re.compile("|".join(_PREFIXES), re.IGNORECASE)
 _TOKEN = re.compile(rf"{_BEGIN}({_PREFIX.pattern})([A-Za-z0-9_\-]++)", re.IGNORECASE)
@@ -63,7 +66,7 @@ _KNOWN = re.compile(
     rf"({_BEGIN}AIza)[\w\-]{{35}}"
     r"|(hooks\.slack\.com/(?:services|workflows)/)[\w/\-]++"
     r"|(discord(?:app)?\.com/api/webhooks/)[\w/\-]++"
-    rf"|({_BEGIN}\d{{8,10}}:)AA[\w\-]{{30,}}+"
+    rf"|((?:{_BEGIN}|(?<=/bot))\d{{8,10}}:)AA[\w\-]{{30,}}+"
 )
 _HOME = re.compile(
     r"(?<!\[HOME\])(/|\\{1,4})(?:Users|home)\1([^/\\\s\"'`:;,<>|()\[\]{}*]{1,64})(?=\1|[\s\"'`:;,<>|()\[\]{}]|$)"
@@ -76,10 +79,16 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _STRONG = (
     "password", "passwd", "passphrase", "credential", "authorization", "apikey",
     "accesskey", "secretkey", "privatekey", "signingkey", "encryptionkey", "accountkey",
-    "masterkey", "authkey", "sshkey", "setcookie",
+    "masterkey", "authkey", "sshkey", "setcookie", "openaikey", "anthropickey", "azurekey",
+    "wandbkey", "storagekey", "subscriptionkey", "licensekey", "deploykey", "sharedkey", "hmackey",
 )  # fmt: skip
 _STRONG_WORDS = frozenset({"secret", "secrets", "pwd"})
 _LAST_WORDS = frozenset({"token", "cookie", "cookies", "auth", "bearer", "jwt", "signature", "sig"})
+#: Whose "pass" is a password: "forward_pass" is none.
+_PASS_OF = frozenset({
+    "db", "database", "user", "admin", "root", "login", "smtp", "imap", "mail", "email", "ftp", "ssh", "http", "proxy",
+    "mysql", "pg", "postgres", "redis", "mongo", "amqp", "ldap", "registry", "docker",
+})  # fmt: skip
 #: Named so, but about a secret: not one.
 _ABOUT = frozenset({"length", "count", "enabled", "required", "type", "ttl", "expires"})
 #: ``pad_token`` is a token of a language model, ``loss_per_token`` a figure.
@@ -113,6 +122,8 @@ def _says_secret(key: str) -> bool:
     joined, last = "".join(words), words[-1]
     if any(strong in joined for strong in _STRONG) or not _STRONG_WORDS.isdisjoint(words):
         return True
+    if last == "pass":
+        return len(words) > 1 and words[-2] in _PASS_OF
     if last == "tokens":
         return len(words) > 1 and words[-2] in _TOKENS_OF
     if last == "token" and len(words) > 1:
@@ -124,9 +135,11 @@ def _says_secret(key: str) -> bool:
 
 # Values beside their keys in a text
 
+#: Keys stand in colours, in brackets (``os.environ["X"] = ``), in columns and in addresses within addresses.
+_COLOUR = r"(?:\x1b\[[\d;]{0,16}m)?"
 _KEYED = re.compile(
     r"(?<![\w.\-])(?:(--?[A-Za-z][\w.\-]*+)[ \t]{1,8}(?=[^\s\-=:])"
-    r"|([\w.\-]++)((\\{0,16}[\"'`])?[ \t]{0,8}(?:=>|:=|==?|:)[ \t]{0,8}))"
+    rf"|([\w.\-]++)((\\{{0,16}}[\"'`])?\]?{_COLOUR}[ \t]{{0,64}}(?:=>|:=|==?|:|%3[DdAa])[ \t]{{0,64}}{_COLOUR}))"
 )
 _QUOTE = re.compile(r"(\\{0,16})([\"'`])")
 _CLOSER = r"(?:[\s,;:}\])>&\\]|$)"
@@ -162,7 +175,7 @@ def text(s: str) -> str:
     for needles, step in _STEPS:
         if any(needle in low for needle in needles):
             s = step(s)
-    return s
+    return MASK if 60 <= len(s) <= 96 and _PEM_LINE.fullmatch(s) and _is_mixed(s) else s
 
 
 def value(obj: Any) -> Any:
@@ -341,12 +354,17 @@ def _random(body: str) -> bool:
     return False
 
 
+def _is_mixed(line: str) -> bool:
+    """Whether it is no path and no name: those have fewer capitals among their small letters."""
+    return sum(map(str.isupper, line)) >= 12 and sum(map(str.islower, line)) >= 12 and any(map(str.isdigit, line))
+
+
 #: What to do, in this order, with a string that holds one of the words (in small letters).
 _STEPS: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (
     (("-----begin",), partial(_PEM.sub, rf"\1{MASK}\2")),
     (("://",), partial(_URL.sub, rf"\1:{MASK}@")),
     (("://",), partial(_URL_TOKEN.sub, _mask_user)),
-    (("=", ":", " -", "--"), lambda s: "".join(_keyed(s))),
+    (("=", ":", " -", "--", "%3"), lambda s: "".join(_keyed(s))),
     (("bearer", "basic"), partial(_BEARER.sub, _mask_bearer)),
     (("eyj",), partial(_JWT.sub, rf"eyJ{MASK}")),
     (("akia", "asia", "abia", "acca"), partial(_AWS.sub, _mask_aws)),
@@ -379,7 +397,7 @@ def may_hold(line: bytes) -> bool:
     if shape in _harmless:
         return False
     low = shape.lower()
-    if any(needle in low for needle in _SUSPICIOUS):
+    if any(needle in low for needle in _SUSPICIOUS) or _PEM_LINE_IN_JSON.search(line):
         return True
     if len(_harmless) >= _SHAPES_KEPT:
         _harmless.clear()

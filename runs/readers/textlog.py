@@ -1,9 +1,10 @@
 """What a trainer prints: its standard output or log in plain text, read as lines of a job's log.
 
 Lines end with a newline or a carriage return; what a bar overwrites moves the job and is not kept.  A traceback is one
-entry, from its first line to that of its exception; while it has no end it waits, up to ``TRACE_LINES``.  Steps never
-go back but where the training begins anew: at step 0 or 1, after an error, or where two lines in a row count on from
-lower down.  A line without a time has that of the line before.
+entry, from its first line to that of its exception; while it has no end it waits, up to ``TRACE_LINES``.  So is a private
+key: its lines by themselves would not be told as secret.  Steps never go back but where the training begins anew: at
+step 0 or 1, after an error, or where two lines in a row count on from lower down.  A line without a time has that of the
+line before.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ COUNTER_END = 2**63
 MAX_ERRORS = 1_000
 _FORMAT = 1
 _TRACEBACK = "Traceback (most recent call last):"
+_KEY, _KEY_END = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY"), "-----END "
+#: A line of a key in PEM: base64, or a header.
+_OF_KEY = re.compile(r"\s*(?:[A-Za-z0-9+/]{1,80}={0,2}|[A-Za-z-]{1,40}: .*|-----END .*)?\s*")
 _RAISED = re.compile(r"([A-Za-z_][\w.]{0,200}): ?(.*)|([A-Za-z_][\w.]{0,200}(?:Error|Exception|Interrupt|Exit))$", re.DOTALL)
 _ERROR = re.compile(
     r"CUDA out of memory|OutOfMemoryError|CUDA error|NCCL error|Segmentation fault|No space left on device|"
@@ -154,13 +158,17 @@ class _Reader:
             if not raw.strip() and not trace:
                 continue
             text = plainly(raw[:LINE_BYTES].decode("utf-8", "replace"))
+            if trace and _KEY.search(trace[0]) and not _of_key(text):  # only its name was said
+                self._line("\n".join(trace), self.state.offset + trace_from, True)
+                trace = []
             if trace:
                 trace.append(text)
-                if not self._ends(text) and len(trace) < TRACE_LINES and start - trace_from < TRACE_BYTES:
+                ends = _KEY_END in text if _KEY.search(trace[0]) else self._ends(text)
+                if not ends and len(trace) < TRACE_LINES and start - trace_from < TRACE_BYTES:
                     continue
                 self._trace(trace, self.state.offset + trace_from)
                 trace = []
-            elif _TRACEBACK in text:
+            elif _TRACEBACK in text or _KEY.search(text) and _KEY_END not in text:
                 trace, trace_from = [text], at
             else:
                 self._line(text, self.state.offset + at, ended)
@@ -173,7 +181,10 @@ class _Reader:
         return bool(message) and not message[0].isspace() and not message.startswith(_TRACEBACK)
 
     def _trace(self, lines: list[str], offset: int) -> None:
-        """A traceback, as one entry."""
+        """A traceback, as one entry; so is a key, which only as a whole is known to be a secret."""
+        if _KEY.search(lines[0]):
+            self._line("\n".join(lines), offset, True)
+            return
         line = spoken(lines[0])
         messages = [_message(text) for text in lines]
         raised = _RAISED.match(messages[-1].strip())
@@ -331,6 +342,10 @@ class _Reader:
                 record["event"] = event
             lines = block.lines.setdefault("", Lines())
             lines.add(msgspec.json.encode(record), state.at, level, record.get("event", ""))
+
+
+def _of_key(text: str) -> bool:
+    return len(text) < 1000 and _OF_KEY.fullmatch(_message(text)) is not None
 
 
 def _message(text: str) -> str:

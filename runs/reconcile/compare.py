@@ -87,6 +87,7 @@ class _Run:
     def _open_file(self, file: LogFile, fd: int, seen: identity.Seen, points: PointComparison) -> None:
         if file.kind == LogFile.Kind.TEXT:
             self.compared.notes.append(Note(self.run.pk, file.path_text, "not compared", "a text log has no second reader"))
+            points.take_stored()
             return
         beside = _Beside(file, points.tell)
 

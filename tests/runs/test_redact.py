@@ -53,6 +53,14 @@ MASKED = [
     ("\x1b[31mhf_abc123def456", "\x1b[31mhf_***REDACTED***"),
     ("/Users/ann/data and /home/bob/x", "/[HOME]/data and /[HOME]/x"),
     (r"C:\Users\ann\x", r"C:\[HOME]\x"),
+    ('os.environ["WANDB_API_KEY"] = "abc def"', 'os.environ["WANDB_API_KEY"] = "***REDACTED***"'),
+    ("\x1b[33mtoken\x1b[0m=\x1b[32m'abc'\x1b[0m", "\x1b[33mtoken\x1b[0m=\x1b[32m'***REDACTED***'\x1b[0m"),
+    ("api_key:                   abc", "api_key:                   ***REDACTED***"),
+    ("next=https%3A%2F%2Fh%2F%3Fapi_key%3Dabc", "next=https%3A%2F%2Fh%2F%3Fapi_key%3D***REDACTED***"),
+    ("DB_PASS=hunter2 OPENAI_KEY=abc", "DB_PASS=***REDACTED*** OPENAI_KEY=***REDACTED***"),
+    ("https://api.telegram.org/bot123456789:AAZq9xW7vK3mP1tR5yBn8cD2fGhJ4kL6aS0/x",
+     "https://api.telegram.org/bot123456789:***REDACTED***/x"),
+    ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj", "***REDACTED***"),
     ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/services/***REDACTED***"),
 ]  # fmt: skip
 
@@ -63,6 +71,7 @@ KEPT = [
     "9df8fbda74e916008b258da6eb80eefc0a3a5191", "550e8400-e29b-41d4-a716-446655440000",
     "bearer of bad news", "Basic usage and basic training", "auth: ok", "password=None, lr=1",
     "https://h:8080/p?mail=a@b.com", "2025-12-30T10:30:00Z", "author=ann", "keyboard: us",
+    "forward_pass=0.3 key=value", "/data/experiments/Vision/ResNet50/run12/checkpoints/step10000/latest",
     "asiapacificnortheast", "Passwords matter", "Step 100/1000 | loss: 0.051 | lr: 1e-4",
     "PWD=/workspace", "key: value", "loss_per_token=0.25", "/homework/x /home", "10m sk-1", "max_token=100", "loss_token=0.3",
 ]  # fmt: skip

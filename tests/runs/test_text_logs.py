@@ -9,6 +9,7 @@ import pytest
 
 from runs import loglines
 from runs.models import Event, Job, LogFile, Run
+from runs.reconcile.compare import compare
 from tests.runs.trees import settle, synced, write
 
 from .readers.test_textlog import FALCON
@@ -48,6 +49,7 @@ def test_a_log_in_a_runs_folder_is_the_runs(tmp_path):
     assert sorted(file.path_text for file in LogFile.objects.filter(kind="text")) == ["set/run/nohup.out", "set/run/train.log"]
     assert {job.external_id for job in Job.objects.all()} == {"run"}
     assert (run.total_steps, run.series.count()) == (100, 2)
+    assert [one.what for one in compare(run.pk).differences] == []  # though it has no second reader
 
 
 def test_a_training_by_itself_is_a_run_and_a_systems_log_is_none(tmp_path):

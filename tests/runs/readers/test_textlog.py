@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runs import loglines
 from runs.readers import textlog
 from runs.readers.records import Block
 from runs.readers.spoken import spoken
@@ -137,6 +138,17 @@ def test_a_traceback_waits_for_its_end(tmp_path):
     cut = FALCON.index("ValueError: bad")
     block = read(FALCON[:cut], tmp_path)
     assert len(messages(block)) == 2 and block.state.offset == FALCON.index("2026-01-14T14:32:03")
+
+
+def test_a_key_over_several_lines_is_one_entry_whatever_the_limits(tmp_path):
+    key = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMHcCAQEEIA\noUQDQ==\n-----END EC PRIVATE KEY-----\n"
+    text = f"start\n2026-01-01 00:00:00 INFO {key}-----BEGIN RSA PRIVATE KEY----- is how it begins\nI say so: no.\n"
+    for limits in ([1 << 20], [1], [30, 7]):
+        block = read(text, tmp_path, limits)
+        assert [said.count("\n") for _, said in messages(block)] == [0, 5, 0, 0]
+        lines = block.lines[""]
+        loglines.clean(lines)
+        assert not any(secret in raw for raw in lines.raws for secret in (b"MHcCA", b"oUQDQ"))
 
 
 @pytest.mark.parametrize("last", [
