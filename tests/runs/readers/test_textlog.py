@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runs import loglines
+from runs import logchunks
 from runs.readers import textlog
 from runs.readers.records import Block
 from runs.readers.spoken import spoken
@@ -147,7 +147,7 @@ def test_a_key_over_several_lines_is_one_entry_whatever_the_limits(tmp_path):
         block = read(text, tmp_path, limits)
         assert [said.count("\n") for _, said in messages(block)] == [0, 5, 0, 0]
         lines = block.lines[""]
-        loglines.clean(lines)
+        logchunks.clean(lines)
         assert not any(secret in raw for raw in lines.raws for secret in (b"MHcCA", b"oUQDQ"))
 
 
