@@ -1,7 +1,7 @@
 """Following: every enabled source is read as it grows, for ever, by one process with a thread a source.
 
-``Follower.run`` looks every two seconds which sources there are, whose runs have been silent for too
-long, and which threads do not answer; and it says on each source up to when its runs are known.
+``Follower.run`` looks every half second which sources there are; every two seconds whose runs have been
+silent for too long, and which threads do not answer; and it says on each source up to when its runs are known.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from runs.models import Source
 from runs.silence import silent
 from runs.sync import AWAY
 
-#: Seconds between two looks at the sources.
-EVERY = 2.0
+#: Seconds between two looks at the runs of all sources, and at which sources there are.
+EVERY, SOURCES = 2.0, 0.5
 #: Seconds that threads have to end; the children of their scans are ended before that.
 GRACE = 4.0
 #: A thread that has looked within this time knows its runs.
@@ -41,13 +41,17 @@ class Follower:
 
     def run(self) -> None:
         """Follow until asked to stop; what hangs then is left behind."""
+        due = 0.0
         while not self.stop.is_set():
             try:
-                self.step()
+                self.keep_up()
+                if time.monotonic() >= due:
+                    self.step()
+                    due = time.monotonic() + EVERY
             except AWAY as error:
                 log.warning("the database is away: %s", str(error).strip())
                 connections.close_all()
-            self.stop.wait(EVERY)
+            self.stop.wait(SOURCES)
         for thread in self.threads.values():
             thread.stop()
         until = time.monotonic() + GRACE
@@ -56,8 +60,7 @@ class Follower:
         connections.close_all()
 
     def step(self) -> None:
-        """One look at the sources."""
-        self.keep_up()
+        """One look at the runs."""
         healthy = [one for one in self.threads.values() if one.healthy]
         for source_id in silent([one.source_id for one in healthy]) if healthy else ():
             next(one for one in healthy if one.source_id == source_id).settle()

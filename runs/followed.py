@@ -1,7 +1,8 @@
 """One source that is followed: its thread hears, looks, reads what grew, and has the tree scanned.
 
 Known files that grew are read here, under a claim of the source that is held for the moment.
-Whatever else changed is left to a scan in a child process, at most a quarter of the time.
+Whatever else changed is left to a scan, at most a quarter of the time: by a child process, or
+here where the last one took but a moment, so that a new run shows at once.
 A file system that hangs stops this thread alone; its claim is not renewed and runs out.
 """
 
@@ -13,23 +14,28 @@ import select
 import threading
 import time
 from contextlib import suppress
+from math import inf
 
 from django.db import connections
 
 from runs.ingest import RUNS_TOGETHER, Work, ingest
 from runs.inotify import Heard, Inotify, Unwatched
 from runs.lease import Busy, Lease, LeaseLost, claim, holder_name
+from runs.models import Source
 from runs.models.trainer import FOLLOWS
 from runs.readers import naming
-from runs.scan import Failed, Synced
+from runs.scan import Failed, Options, Synced, sync_source
 from runs.silence import settle_silent
 from runs.sync import AWAY, HEARTBEAT, sync
-from runs.watchlist import Patience, Watchlist
+from runs.watchlist import HOT_FOR, Patience, Watchlist
 
 #: Seconds between two looks at hot files, at folders (without inotify), and between two scans.
 POLL, FOLDERS, SCAN = 1.0, 5.0, 60.0
 #: A look takes at most this share of the time, a scan that.
 POLL_SHARE, SCAN_SHARE = 0.1, 0.25
+#: Where a scan takes less than this (seconds), of so few log files, the next is made here: starting a process takes longer.
+#: The rest before it is short, whatever that process took on a busy machine.
+QUICK, FEW, QUICK_REST = 10.0, 2_000, 1.0
 #: Seconds: a writer's burst is waited for; a run is left alone after a read, and so is the source.
 GATHER, RUN_REST, REST = 0.005, 0.05, 0.025
 #: Seconds until a source is asked for again that a long sync has, and that could not be read.
@@ -65,12 +71,13 @@ class Followed(threading.Thread):
         self.rested: dict[int, float] = {}
         self.folders: dict[bytes, int] = {}
         self.scanned_ns = 0
+        self.quick = False
         self.stopping = threading.Event()
         self.woken, self.waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.silent = self.healthy = False
         self.heard_of = self.began = time.monotonic()
         self.looked = self.polled_until = self.folders_until = self.rest_until = self.used = 0.0
-        self.scan_due = self.scan_rest = 0.0
+        self.all_folders_until = self.scan_due = self.scan_rest = 0.0
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -195,17 +202,29 @@ class Followed(threading.Thread):
             self.polled_until = _next(began, POLL)
         began = time.monotonic()
         if (self.inotify is None or not self.inotify.whole) and began >= self.folders_until:
-            self.look_at_folders()
-            self.folders_until = _next(began, FOLDERS)
+            everywhere = began >= self.all_folders_until
+            self.look_at_folders(self.list.folders(hot=not everywhere))
+            self.folders_until = _next(began, POLL)
+            if everywhere:
+                self.all_folders_until = _next(began, FOLDERS)
 
-    def look_at_folders(self) -> None:
-        """A folder whose mtime moved has got or lost a name."""
-        seen = self.list.folder_times()
+    def look_at_folders(self, folders: set[bytes]) -> None:
+        """A folder whose mtime moved has got or lost a name; one that it got is looked into, too, until a log is in it."""
+        seen = self.list.times(folders)
         for path, mtime_ns in seen.items():
             # one that we did not know before the scan may have changed since
             if mtime_ns != self.folders.get(path) and (path in self.folders or mtime_ns > self.scanned_ns):
-                self.want_scan(path)
-        self.folders = seen
+                for new in self.list.news(path) or [path]:
+                    self.want_scan(new)
+        self.folders |= seen
+
+    def look_for_new(self) -> None:
+        """Folders that were made lately and hold no log yet: one may appear in them."""
+        if self.inotify is None or not self.inotify.whole:
+            lately = self.scanned_ns - int(HOT_FOR * 1e9)
+            for path, mtime_ns in self.list.times(self.list.folders()).items():
+                if mtime_ns > lately:
+                    self.list.news(path)
 
     def want_read(self, run_id: int) -> None:
         """Read a run as soon as it has rested."""
@@ -270,24 +289,45 @@ class Followed(threading.Thread):
         return True
 
     def scan(self) -> None:
-        """The whole tree, by a child process; what it found is then known here."""
+        """The whole tree; what it found is then known here."""
         self.watch()
         self.release()
-        self.folders, self.scanned_ns = self.list.folder_times(), time.time_ns()
+        self.list.forget()
+        self.folders, self.scanned_ns = self.list.times(self.list.folders()), time.time_ns()
         began = time.monotonic()
-        outcome = sync(self.source_id, heard=self.alive)
+        outcome = self.scan_here() if self.is_quick() else sync(self.source_id, heard=self.alive)
         if isinstance(outcome, Busy):
-            self.scan_due = self.scan_rest = time.monotonic() + 1.0
+            self.scan_due = self.scan_rest = time.monotonic() + (REST if outcome.briefly else 1.0)
             return
         self.healthy = isinstance(outcome, Synced)
         if isinstance(outcome, Failed):
             self.complain(outcome.error)
         ended = self.used = time.monotonic()
         self.scan_due = ended + (SCAN if self.healthy else FAILED_REST)
-        self.scan_rest = ended + (ended - began) * (1 / SCAN_SHARE - 1)
+        # what it took itself: the start of a process is no burden on the disk
+        took = outcome.seconds if isinstance(outcome, Synced) else ended - began
         self.list.load()
+        self.quick = self.healthy and took < QUICK and len(self.list.files) < FEW
+        self.scan_rest = ended + min(took * (1 / SCAN_SHARE - 1), QUICK_REST if self.quick else inf)
+        self.look_for_new()
         self.rested = {run_id: at for run_id, at in self.rested.items() if at > ended}
         self.pending = {run_id: at for run_id, at in self.pending.items() if run_id in self.list.of_run}
+
+    def is_quick(self) -> bool:
+        """Whether a scan may be made by this thread: the last one was quick, or its trainer has just begun to push."""
+        self.used = time.monotonic()
+        return self.quick or Source.objects.filter(pk=self.source_id, pushed=True, last_synced=None).exists()
+
+    def scan_here(self) -> Synced | Failed | Busy:
+        """Scan without a process of its own: like a read, it stops this thread alone where the disk hangs."""
+        lease = claim(self.source_id, self.holder)
+        if isinstance(lease, Busy):
+            return lease
+        self.lease = lease
+        beating = _Beating(self, lease)
+        outcome = sync_source(lease, Options(), lambda _: beating(0, 0))
+        self.release()
+        return outcome
 
     def watch(self) -> None:
         """Have the kernel tell us, before the scan looks: so nothing falls between the two."""

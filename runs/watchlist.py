@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 from runs.models import LogFile, Run
 from runs.models.run import Status
-from runs.readers import confined
+from runs.readers import confined, naming
+from runs.readers.tree import TRASH, join
 
 #: Seconds after its last growth for which a file counts as hot.
 HOT_FOR = 600.0
+#: New folders without a log so far that are remembered.
+MOST_YOUNG = 5_000
 #: Device, inode, size and mtime; None where there is no such file.
 Stat = tuple[int, int, int, int] | None
 
@@ -37,6 +40,7 @@ class Watchlist:
         self.source_id, self.root = source_id, os.fsencode(root)
         self.files: dict[bytes, Watched] = {}
         self.of_run: dict[int, list[bytes]] = {}
+        self.young: dict[bytes, float] = {}
 
     def load(self) -> None:
         """What the registry holds now; what we have seen ourselves since it was written stays."""
@@ -60,17 +64,53 @@ class Watchlist:
         now = time.monotonic()
         return [path for path, file in self.files.items() if file.hot_until > now]
 
-    def folders(self) -> set[bytes]:
-        """The folders in which something new would appear: those of the log files and all above them."""
-        found = {b""}
-        for path in self.files:
+    def folders(self, *, hot: bool = False) -> set[bytes]:
+        """The folders in which something new would appear: those of the (hot) log files, all above them, and new ones."""
+        now = time.monotonic()
+        found = {b"", *(path for path, until in self.young.items() if until > now)}
+        for path in self.hot() if hot else self.files:
             while (path := path.rpartition(b"/")[0]) not in found:
                 found.add(path)
         return found
 
-    def folder_times(self) -> dict[bytes, int]:
+    def times(self, folders: Iterable[bytes]) -> dict[bytes, int]:
         """Their mtimes, which move when they get or lose a name."""
-        return {path: stat[3] if (stat := self.stat(path)) else 0 for path in self.folders()}
+        return {path: stat[3] if (stat := self.stat(path)) else 0 for path in folders}
+
+    def news(self, folder: bytes) -> list[bytes]:
+        """Log files below a folder that are new to us; folders that are new there are hot from now on."""
+        found: list[bytes] = []
+        waiting, known = [folder], self.folders()
+        while waiting:
+            above = waiting.pop()
+            files, below = self._listed(above)
+            found += [path for path in files if path not in self.files]
+            for path in below:
+                if path not in known and path not in self.young and len(self.young) < MOST_YOUNG:
+                    self.young[path] = time.monotonic() + HOT_FOR
+                    waiting.append(path)
+        return found
+
+    def forget(self) -> None:
+        """Forget which folders were new, where they were many."""
+        if len(self.young) >= MOST_YOUNG:
+            now = time.monotonic()
+            self.young = {path: until for path, until in self.young.items() if until > now}
+
+    def _listed(self, folder: bytes) -> tuple[list[bytes], list[bytes]]:
+        """What may be logs in a folder, and the folders in it."""
+        files, folders = [], []
+        try:
+            with confined.folder(self.root, folder) as fd, os.scandir(fd) as entries:
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(join(folder, name))
+                    elif naming.is_wanted(name):
+                        files.append(join(folder, name))
+        except OSError:
+            return [], []  # the scan says why
+        return files, [path for path in folders if not path.endswith(TRASH)]
 
     def differing(self, paths: Iterable[bytes]) -> tuple[set[int], set[bytes]]:
         """Of these files: the runs of those that are not as when read, and those that are gone."""

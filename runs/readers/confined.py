@@ -40,40 +40,46 @@ def stat_inside(root: str | bytes, path: bytes) -> os.stat_result | None:
     """What ``path`` names now, without following links; None where it is gone."""
     *folders, name = _parts(path)
     try:
-        folder = _folder(root, folders)
+        above = _folder(root, folders)
     except FileNotFoundError:
         return None
     try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:
         return None
     finally:
-        os.close(folder)
+        os.close(above)
 
 
-def listed(root: str | bytes, path: bytes) -> Iterator[tuple[bytes, tuple[int, float]]]:
-    """The regular files of the folder ``path``: name, size and mtime; links are not followed."""
-    fd = _folder(root, _parts(path))
+@contextmanager
+def folder(root: str | bytes, path: bytes) -> Iterator[int]:
+    """A descriptor of the folder ``path`` below ``root``; b"" is the root itself."""
+    fd = _folder(root, _parts(path) if path else [])
     try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False):
-                    try:
-                        found = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    yield os.fsencode(entry.name), (found.st_size, found.st_mtime)
+        yield fd
     finally:
         os.close(fd)
 
 
+def listed(root: str | bytes, path: bytes) -> Iterator[tuple[bytes, tuple[int, float]]]:
+    """The regular files of the folder ``path``: name, size and mtime; links are not followed."""
+    with folder(root, path) as fd, os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield os.fsencode(entry.name), (found.st_size, found.st_mtime)
+
+
 def _open(root: str | bytes, path: bytes) -> int:
     *folders, name = _parts(path)
-    folder = _folder(root, folders)
+    above = _folder(root, folders)
     try:
-        return os.open(name, FILE, dir_fd=folder)
+        return os.open(name, FILE, dir_fd=above)
     finally:
-        os.close(folder)
+        os.close(above)
 
 
 def _folder(root: str | bytes, folders: list[bytes]) -> int:
