@@ -58,6 +58,26 @@ def attach(source: Source, tree: Tree, known: dict[bytes, Verdict], seen: dict[b
                 lease.check()
                 _store(owner, path, listed)
             seen.update((folder.path, now) for folder, now in changed if folder.path == path)
+    _look_for_folders(source, tree, lease)
+
+
+def _look_for_folders(source: Source, tree: Tree, lease: Lease) -> None:
+    """Checkpoints that are folders, wherever they lie: the scan has seen whether they are there."""
+    rows = Checkpoint.objects.filter(run__source=source, size=None).exclude(path=b"").order_by("run", "pk")
+    if not (known := list(rows)):
+        return
+    there = {folder.path for folder in tree.top.walk()}
+    changed: dict[int, list[Checkpoint]] = {}
+    for one in known:
+        if one.missing == (bytes(one.path) in there) and tree.saw(bytes(one.path)):
+            one.missing = not one.missing
+            changed.setdefault(one.run_id, []).append(one)
+    for run_id, mine in changed.items():
+        with transaction.atomic():
+            lease.check()
+            run = Run.objects.select_for_update().get(pk=run_id)
+            Checkpoint.objects.bulk_update(mine, ["missing"], batch_size=500)
+            _tell(run, {one.job_id for one in mine if one.job_id})
 
 
 def step_of(stem: bytes) -> tuple[int, int | None]:
@@ -115,10 +135,14 @@ def _store(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) 
     run = Run.objects.select_for_update().get(pk=owner.run_id)
     is_samples = folder.rpartition(b"/")[2] == SAMPLES
     changed = (_store_samples if is_samples else _store_checkpoints)(owner, folder, listed)
-    if not changed:
-        return
+    if changed:
+        _tell(run, {owner.job_id} if owner.job_id else set())
+
+
+def _tell(run: Run, job_ids: set[int]) -> None:
+    """The next version of a run that is locked, and of jobs of it."""
     Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
-    mine = Job.objects.filter(pk__in=[owner.job_id] if owner.job_id else [])
+    mine = Job.objects.filter(pk__in=job_ids)
     mine.update(version=F("version") + 1)
     jobs = dict(mine.values_list("pk", "version"))
     signals.tell(runs={run.pk: run.version + 1}, jobs=jobs)

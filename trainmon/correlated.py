@@ -37,11 +37,23 @@ class Correlated:
         taken = correlation.taken(said)
         others = [(name, value) for name, value in scope["headers"] if name != NAME]
         seen = Seen(scope, taken)
+        if scope["type"] == "websocket":
+            _shake_hands(send, taken)
         with correlation.bound(taken):
             try:
                 await self.application({**scope, "headers": [*others, (NAME, taken.encode())]}, receive, seen.passing(send))
             finally:
                 seen.tell()
+
+
+def _shake_hands(send: Send, correlation_id: str) -> None:
+    """daphne leaves out the headers of a handshake's answer, a refusal has none in ASGI; its protocol takes them in both."""
+    protocol: Any = next(iter(getattr(send, "args", ())), None)
+    if hasattr(protocol, "sendHttpErrorResponse"):
+        accept, refuse = protocol.serverAccept, protocol.sendHttpErrorResponse
+        header = (correlation.HEADER, correlation_id)
+        protocol.serverAccept = lambda subprotocol=None: accept((subprotocol, dict([header])))
+        protocol.sendHttpErrorResponse = lambda code, reason, more=None: refuse(code, reason, [*(more or ()), header])
 
 
 class Seen:

@@ -115,3 +115,15 @@ def test_a_checkpoint_may_be_a_folder(root):
         said(root, ("training.checkpoint", {"checkpoint_path": "../artifacts/jobs/j/checkpoint-500", "step": 500}))
         one = Checkpoint.objects.get()
         assert (bytes(one.path), one.size, one.missing) == (b"artifacts/jobs/j/checkpoint-500", None, False)
+
+
+def test_a_checkpoint_that_is_a_folder_is_missing_while_it_is_removed(root):
+    folder = root / "artifacts/jobs/j/checkpoint-500"
+    folder.mkdir()
+    job = said(root, ("training.checkpoint", {"checkpoint_path": str(folder), "step": 500}))
+    for there in (False, True):
+        before = Job.objects.get().version
+        folder.mkdir() if there else folder.rmdir()
+        synced(root)
+        assert Checkpoint.objects.get(job=job).missing is not there
+        assert Job.objects.get().version > before  # its page hears of it

@@ -97,7 +97,7 @@ def test_what_a_new_trainer_pushes_shows_within_moments(tmp_path, followed, sett
     number = next(NUMBERS)
     source = pushed.source_of(Trainer.objects.create(slug=f"t{number}", name=f"t{number}"))
     for run in (b"first", b"second"):
-        pushed.append(source, [run], [b'{"ts":"2026-11-25T18:22:26Z","level":"INFO","msg":"x","job_id":"j","event":"job.started"}\n'])
+        pushed.append(source, [run], [b'{"ts":1767323045,"level":"INFO","msg":"x","job_id":"j","event":"job.started"}\n'])
         until(lambda: Run.objects.filter(source=source, name=run.decode()).exists(), 15)  # noqa: B023
     Source.objects.filter(pk=source.pk).update(enabled=False)
 

@@ -81,9 +81,11 @@ async def test_there_is_one_address_of_sockets():
 
 def test_a_real_site_refuses_other_origins_and_strangers(deaf: Site, alice: User):
     for origin in ("http://evil.example", f"http://127.0.0.1:{deaf.port + 1}", None):
-        with pytest.raises(InvalidStatus, match="403"), page(deaf, alice, origin=origin):
+        with pytest.raises(InvalidStatus, match="403") as refused, page(deaf, alice, origin=origin):
             pass
+        assert refused.value.response.headers["X-Correlation-ID"]
     with page(deaf) as nobody:
+        assert nobody.socket.response.headers["X-Correlation-ID"]
         assert nobody.closed() == 4401
 
 
