@@ -1,4 +1,8 @@
-"""Finding a job by what people and scripts call it: our number, or the id that its trainer gave it."""
+"""Finding a job by what people and scripts call it: our number, or the id that its trainer gave it.
+
+A number is ours first: else whoever calls a job "7" would shut the addresses of job 7, our own links too.
+Only what cannot be taken back (``certain``) is refused where a number is also somebody's id.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +29,16 @@ class Several(Exception):
         self.jobs = jobs
 
 
-def find(user: User | AnonymousUser, name: str) -> Job:
+def find(user: User | AnonymousUser, name: str, *, certain: bool = False) -> Job:
     """The job that this user may see of our id ``name``, or of this id of its trainer's, with its run and trainer.
 
     Http404 where there is none, Several where there are more.  Nothing is made by asking.
     """
     jobs = Job.objects.visible_to(user).active().select_related("run", "source__trainer")
-    found = list(jobs.filter(_called(name)).order_by("pk")[:NAMED])
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 19 else None
+    if not certain and number is not None and (ours := jobs.filter(pk=number).first()):
+        return ours
+    found = list(jobs.filter(_called(name, number)).order_by("pk")[:NAMED])
     if not found:
         raise Http404("There is no such job, or none that you may see.")
     if len(found) > 1:
@@ -39,8 +46,7 @@ def find(user: User | AnonymousUser, name: str) -> Job:
     return found[0]
 
 
-def _called(name: str) -> Q:
+def _called(name: str, number: int | None) -> Q:
     if len(name) > LONGEST or "\0" in name or any("\ud800" <= sign <= "\udfff" for sign in name):
         return Q(pk__in=[])
-    number = name.isascii() and name.isdigit() and len(name) < 19
-    return Q(external_id=name) | Q(pk=int(name)) if number else Q(external_id=name)
+    return Q(external_id=name) if number is None else Q(external_id=name) | Q(pk=number)

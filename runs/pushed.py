@@ -37,6 +37,8 @@ SUM_FOR = 60.0
 ASKED_EVERY = timedelta(seconds=10)
 _FILE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+IN_THE_WAY = "A file stands where this path needs a folder, or a folder where it needs a file. Choose another name."
+
 
 class Refused(Exception):
     """What cannot be taken; the text says why and the way out."""
@@ -199,7 +201,7 @@ def in_words(refused: OSError) -> Refused | OSError:
     if refused.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return Full("The disk here is full. Keep what you have and send it again later.")
     if refused.errno in (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO):
-        return InTheWay("A file stands where this path needs a folder, or a folder where it needs a file. Choose another name.")
+        return InTheWay(IN_THE_WAY)
     return refused
 
 

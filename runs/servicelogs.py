@@ -23,6 +23,8 @@ from runs.readers.plain import plain_json
 SERVICES = ("web", "worker", "follower")
 #: Lines of each service; a line's longest; and what is looked at around the job's time.
 MOST, LONGEST, AROUND = 1_000, 1 << 20, timedelta(minutes=5)
+#: Addresses of one thing.
+OTHERS = re.compile(r"/(?:api/)?(?:runs|jobs|sources|trainers|admin)/[^/]")
 #: Who asked is not told to others who may see the job.
 UNTOLD = {"client"}
 
@@ -33,7 +35,8 @@ def about(job: Job, service: str) -> Iterator[bytes]:
     if not files:
         yield _line({"message": f"No log of the service {service} is kept here: containers write theirs to standard output."})
         return
-    subject = Subject(job)
+    # the follower does what nobody asked it for: its id is one for all sources, and in each job's bundle
+    subject = Subject(job, by_id=service != "follower")
     kept: deque[dict[str, Any]] = deque(maxlen=MOST)
     for path in files:
         kept.extend(line for raw in _raws(path) if (line := subject.told(raw)) is not None)
@@ -57,8 +60,9 @@ def _line(line: dict[str, Any]) -> bytes:
 class Subject:
     """What makes a line one about this job."""
 
-    def __init__(self, job: Job) -> None:
-        self.id, self.source = job.correlation_id, job.source_id
+    def __init__(self, job: Job, *, by_id: bool) -> None:
+        # a trainer writes into its log what id it likes
+        self.id, self.source = job.correlation_id if by_id else "", job.source_id
         self.addresses = re.compile(
             rf"/(?:api/)?(?:runs/{job.run_id}|jobs/(?:{job.pk}|{re.escape(job.external_id)})|sources/{job.source_id})/")
         begin, end = job.started, job.ended or now()
@@ -78,13 +82,19 @@ class Subject:
         return line
 
     def _has_its_id(self, line: dict[str, Any]) -> bool:
-        return bool(self.id) and line.get("correlation_id") == self.id
+        return bool(self.id) and line.get("correlation_id") == self.id and not self._is_about_another(line)
 
     def _is_about(self, line: dict[str, Any]) -> bool:
         context = line.get("context")
         if not isinstance(context, dict):
             return False
         return context.get("source") == self.source or self.addresses.match(str(context.get("path", ""))) is not None
+
+    def _is_about_another(self, line: dict[str, Any]) -> bool:
+        context = line.get("context")
+        if not isinstance(context, dict) or self._is_about(line):
+            return False
+        return "source" in context or OTHERS.match(str(context.get("path", ""))) is not None
 
     def _falls_into(self, line: dict[str, Any]) -> bool:
         try:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +16,13 @@ from runs.readers import confined
 
 #: Bytes before the end whose hash tells a sender whether this is the beginning of its file.
 TAIL = 64 * 1024
+#: Files hashed at once: one may have gigabytes, and asking for it costs nothing.  Seconds that the next one waits.
+HASHED_AT_ONCE, HASH_WAIT = 2, 10.0
+_hashing = threading.BoundedSemaphore(HASHED_AT_ONCE)
+
+
+class Busy(Exception):
+    """Enough files are being hashed."""
 
 
 class WrongOffset(Exception):
@@ -41,6 +49,8 @@ def held(source: Source, names: list[bytes]) -> Held | None:
             return Held(size, hashlib.sha256(os.pread(fd, TAIL, max(0, size - TAIL))).hexdigest())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except confined.NotRegular:
+        raise pushed.InTheWay(pushed.IN_THE_WAY) from None
     except OSError as refused:
         raise pushed.in_words(refused) from refused
 
@@ -52,6 +62,8 @@ def put(source: Source, names: list[bytes], offset: int, data: bytes, *, anew: b
     ``anew`` the first piece replaces what is here.
     """
     pushed.check_room(source, len(data))
+    if offset and held(source, names) is None:  # nothing is made for a piece that cannot join
+        raise WrongOffset(0)
     if anew and offset == 0:
         _replace(source, names, data)
         size = len(data)
@@ -90,6 +102,15 @@ def _replace(source: Source, names: list[bytes], data: bytes) -> None:
 
 
 def digest(source: Source, names: list[bytes]) -> str:
-    """The SHA-256 of all that is here of a file."""
+    """The SHA-256 of all that is here of a file; Busy where others' keep the disk and the processor."""
+    if not _hashing.acquire(timeout=HASH_WAIT):
+        raise Busy
+    try:
+        return _digest(source, names)
+    finally:
+        _hashing.release()
+
+
+def _digest(source: Source, names: list[bytes]) -> str:
     with confined.opened(source.root, b"/".join(names)) as fd, open(os.dup(fd), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

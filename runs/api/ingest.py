@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from runs import pushed, redact, uploads
 from runs.api.authentication import token_of
 from runs.api.base import ApiView
-from runs.api.problems import TooLarge
+from runs.api.problems import TooLarge, Unavailable
 from runs.api.rates import IngestRate
 from runs.api.rendering import JSONWithNaN
 from runs.api.schema import Problem
@@ -25,6 +25,7 @@ from runs.api.shapes import Strict, Whole
 from runs.models import ApiToken, Source, Trainer
 from runs.readers import pushed as events
 from runs.readers.naming import PUSHED
+from runs.streamed import let_go
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -111,9 +112,12 @@ def told() -> Iterator[None]:
 def path_of(path: str, field: str) -> list[bytes]:
     """A path as names that may be on our disk."""
     try:
-        return pushed.parts_of(path)
+        names = pushed.parts_of(path)
     except ValueError as why:
         raise ValidationError({field: [f"{path[:100]!r} is no path here. {why}"]}) from None
+    if PUSHED in names:  # a folder of this name would be in the way of all other events of its run
+        raise ValidationError({field: ["pushed.jsonl is taken: choose another name."]})
+    return names
 
 
 @extend_schema_field(OpenApiTypes.OBJECT)
@@ -172,6 +176,7 @@ class IngestEvents(IngestView):
         wrong, lines, jobs = _sorted(said["events"], None if run is None else path_of(run, "run"))
         with told():
             source = pushed.source_of(self.source_of)
+            let_go()  # a disk may be slow, and another writer may hold the file
             for folder, some in lines.items():
                 pushed.append(source, list(folder), some)
             cancel = pushed.asked(self.source_of, run or "", jobs | set(said["jobs"]))
@@ -237,7 +242,7 @@ class FileQuery(Strict):
             names = pushed.parts_of(path)
         except ValueError as why:
             raise serializers.ValidationError(f"{path[:100]!r} is no path here. {why}") from None
-        if len(names) < 2 or names[-1] == PUSHED:
+        if len(names) < 2 or PUSHED in names:
             raise serializers.ValidationError("Name a file in a run's folder, as run/file; pushed.jsonl is taken.")
         return names
 
@@ -288,6 +293,7 @@ class IngestFiles(IngestView):
         data = _body(request)
         with told():
             source = pushed.source_of(self.source_of)
+            let_go()
             return self._taken(source, asked, data)
 
     @extend_schema(exclude=True)
@@ -303,9 +309,16 @@ class IngestFiles(IngestView):
             refusal = Elsewhere(str(wrong))
             refusal.headers = {"Upload-Offset": str(wrong.offset)}  # type: ignore[attr-defined]
             raise refusal from None
-        if (wanted := asked.get("sha256")) and uploads.digest(source, names) != wanted.lower():
+        if (wanted := asked.get("sha256")) and _digest(source, names) != wanted.lower():
             raise OtherContent("What is here is not what was sent: send the file again, its first piece with offset=0&anew=true.")
         return Response({"offset": size}, headers={"Upload-Offset": str(size)})
+
+
+def _digest(source: Source, names: list[bytes]) -> str:
+    try:
+        return uploads.digest(source, names)
+    except uploads.Busy:
+        raise Unavailable("Other files are being hashed here: send this empty piece again.") from None
 
 
 def _body(request: Request) -> bytes:

@@ -60,13 +60,14 @@ class Unstoppable(APIException):
     status_code = 409
 
 
-def find(request: Request, name: str) -> Job:
+def find(request: Request, name: str, *, certain: bool = False) -> Job:
     """The job of this number or id that the caller may see; 404, or 409 naming those that are called so."""
     try:
-        return jobs_of.find(request.user, name)
+        return jobs_of.find(request.user, name, certain=certain)
     except jobs_of.Several as several:
         named = "; ".join(f"{job.pk} (run {job.run_id}, {job.run.name[:80]})" for job in several.jobs)
-        raise Several(f"Several jobs are called so. Ask for one by its number: {named}.") from None
+        way = "It is also another's id: use its page" if certain and name.isdigit() else "Ask for one by its number"
+        raise Several(f"Several jobs are called so. {way}: {named}.") from None
 
 
 class JobRow(serializers.Serializer):
@@ -242,7 +243,7 @@ class Cancel(ApiView):
     def post(self, request: Request, job: str) -> Response:
         """Ask the trainer to stop a job: told with its next delivery of events.  409 where it never asks, or has ended."""
         CancelOf.body(request)
-        found = find(request, job)
+        found = find(request, job, certain=True)
         try:
             new = cancelling.ask(request._request, found)
         except Invalid as refusal:

@@ -109,6 +109,15 @@ def test_its_own_id_is_found_in_the_services_logs(job: Job, logs: Path) -> None:
     assert [line["message"] for line in lines] == ["first", "second"]
 
 
+def test_an_id_that_a_trainer_wrote_opens_no_lines_about_others(job: Job, logs: Path) -> None:
+    """The follower's id stands in every bundle: written into a log, it gave out the roots and errors of all sources."""
+    told(logs, "follower.log", {"correlation_id": "its-own", "message": "following source 9: /secret"})
+    told(logs, "worker.log", {"correlation_id": "its-own", "context": {"source": 999_999}, "message": "/secret failed"})
+    told(logs, "web.log", *({"correlation_id": "its-own", "context": {"path": path, "secret": 1}}
+                            for path in ("/runs/999999/", "/api/jobs/999999/logs/", "/trainers/secret/")))
+    assert [data for name, data in opened(job).items() if name.startswith("service_logs") and b"secret" in data] == []
+
+
 def test_lines_about_its_run_count_in_its_time_and_name_nobody(job: Job, logs: Path) -> None:
     then = job.last_event.isoformat()
     about = {"context": {"path": f"/runs/{job.run_id}/", "client": "10.0.0.7"}, "timestamp": then}

@@ -233,6 +233,31 @@ def test_a_file_arrives_in_pieces_and_goes_on_where_it_was_broken_off(trainer: C
     assert (home / "pushed/lora/data/first/events.out.tfevents.1.host").read_bytes() == whole
 
 
+def test_where_no_file_is_asking_and_a_piece_that_cannot_join_make_none(trainer: Caller, home: Path) -> None:
+    wrong = put(trainer, b"x", offset=7, path="data/other/file")
+    problem(wrong, 409, "wrong-offset")
+    assert wrong["Upload-Offset"] == "0" and not (home / "pushed/lora/data/other").exists()
+    put(trainer, b"x", path="data/first/file")
+    problem(trainer.get(f"{FILES}?path=data/first"), 409, "conflict")
+
+
+def test_hashing_whole_files_takes_neither_all_threads_nor_a_connection(
+    trainer: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25 empty pieces that asked for the hash of 2 GB, and the whole site answered 503 for forty seconds."""
+    from runs import uploads
+    from runs.api import ingest
+
+    released: list[bool] = []
+    monkeypatch.setattr(ingest, "let_go", lambda: released.append(True))
+    put(trainer, b"data", path="a/b")
+    assert released == [True]
+    monkeypatch.setattr(uploads, "HASH_WAIT", 0.01)
+    with uploads._hashing, uploads._hashing:
+        problem(put(trainer, b"", offset=4, path="a/b", sha256="0" * 64), 503, "unavailable")
+    assert put(trainer, b"", offset=4, path="a/b", sha256=hashlib.sha256(b"data").hexdigest()).status_code == 200
+
+
 def test_a_file_that_is_another_one_by_now_is_sent_anew(trainer: Caller, home: Path) -> None:
     put(trainer, b"old content")
     problem(put(trainer, b"", offset=11, sha256="0" * 64), 422, "other-content")
@@ -243,13 +268,14 @@ def test_a_file_that_is_another_one_by_now_is_sent_anew(trainer: Caller, home: P
 
 OUTSIDE = [
     "", "file", "../file", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a/.hidden", "a%5Cb/c", "a%00b/c", "a%0Ab/c", "a/b%7F",
-    "a/pushed.jsonl", "a/%E2%80%AEb", "a/" + "x" * 201, "/".join("abcdefghi"), "a/" + "%C3%A9" * 101, " a/b", "a/%ED%A0%80",
+    "a/pushed.jsonl", "a/pushed.jsonl/b", "a/%E2%80%AEb", "a/" + "x" * 201, "/".join("abcdefghi"), "a/" + "%C3%A9" * 101, " a/b", "a/%ED%A0%80",
 ]  # fmt: skip
 
 
 def test_no_name_leads_out_of_the_trainers_folder(trainer: Caller, home: Path) -> None:
     for path in OUTSIDE:
         assert (put(trainer, b"x", path=path).status_code, path) == (400, path)
+    assert send(trainer, "POST", EVENTS, batch(record(), run="data/pushed.jsonl")).status_code == 400
     assert not (home / "pushed").exists()
 
 

@@ -56,6 +56,14 @@ def test_several_jobs_of_one_id_are_a_conflict_that_names_them(source: Source, a
     assert by_token(alice).get(f"/api/jobs/{jobs[0].pk}/summary/").json()["id"] == jobs[0].pk
 
 
+def test_who_calls_a_job_by_a_number_shuts_no_address_of_the_job_with_that_number(job: Job, source: Source, bob: User) -> None:
+    other = make_job(make_run(source), str(job.pk))
+    client = by_token(bob)
+    assert [client.get(f"/api/jobs/{one}/").json()["job_id"] for one in (job.pk, other.pk)] == ["train-1", str(job.pk)]
+    told = problem(send(client, "POST", f"/api/jobs/{job.pk}/cancel/"), 409, "several-jobs")
+    assert "page" in told["detail"] and Job.objects.filter(cancel_requested=None).count() == 2
+
+
 @pytest.mark.parametrize("name", ["nobody", "999999", "9" * 30, "%00", "%ED%A0%80", "..", "x" * 3000, "-1"])
 @pytest.mark.parametrize("part", ["", "logs/", "logs/view/", "artifacts/", "checkpoints/", "summary/"])
 def test_an_unknown_job_is_not_found_and_nothing_is_made(source: Source, alice: User, name: str, part: str) -> None:
