@@ -60,6 +60,11 @@ class Asked(Struct):
         """Whether it says what the page shows."""
         return any(part is not UNSET for part in (self.watch, self.lists, self.series, self.tail))
 
+    @property
+    def entries(self) -> int:
+        """How much it asks for."""
+        return sum(len(part or []) for part in (self.watch, self.series, self.tail))
+
     def subjects(self) -> tuple[set[int], set[int]]:
         """The runs and jobs that it names."""
         named: dict[str, set[int]] = {"run": set(), "job": set()}
@@ -81,7 +86,7 @@ def read(text: str) -> Asked:
         asked = _decoder.decode(text.encode())
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ValueError(str(error)) from error
-    if sum(len(part or []) for part in (asked.watch, asked.series, asked.tail)) > MOST_ENTRIES:
+    if asked.entries > MOST_ENTRIES:
         raise ValueError(f"a page shows at most {MOST_ENTRIES} things at once")
     for said in (*(one.spec for one in asked.watch or []), *(one.tag for one in asked.series or [])):
         if "\0" in said or any("\ud800" <= sign <= "\udfff" for sign in said):

@@ -86,7 +86,7 @@ def _hear(reader: Reader, bucket: Bucket, text: str) -> None:
         else:
             reader.leave(FLOODED)
         return
-    if bucket.take(WEIGHT if said.subscribes else 1.0):
+    if bucket.take(WEIGHT + said.entries / 50 if said.subscribes else 1.0):
         reader.hear(said)
     else:
         reader.leave(FLOODED)

@@ -37,8 +37,10 @@ PACE, JOB_PACE = 0.1, 0.5
 REST = 0.05
 #: Answers (points, log lines) that are kept for the other readers of the same.
 SHARED = 64
-#: Sockets of one process, and of one user.
-MOST, MOST_OF_ONE = 4000, 200
+#: Sockets of one process, and of one user; fragments that the pages of one user show together.
+MOST, MOST_OF_ONE, MOST_SHOWN = 4000, 200, 10_000
+#: Work of one round of rendering: a fragment weighs 1, a kind and spec for its queries more.
+ROUND, A_SPEC = 500, 10
 
 
 class Member(Protocol):
@@ -47,6 +49,7 @@ class Member(Protocol):
     account: Account
     lists: bool
     keys: dict[Subject, list[Key]]
+    shown: dict[Key, int]
 
     def subjects(self) -> set[Subject]:
         """The runs and jobs that it shows."""
@@ -276,6 +279,9 @@ class Hub:
     async def subscribe(self, reader: Reader, said: Asked) -> None:
         """Have a reader told of what its page shows from now on, beginning with what is newer than the page."""
         before = reader.subjects()
+        others = (one for one in self.readers if one is not reader and one.account.user == reader.account.user)
+        if sum(len(one.shown) for one in others) + len(said.watch or ()) > MOST_SHOWN:
+            return reader.refuse(f"Your pages show {MOST_SHOWN:,} things together, which is the most: close some of them.")
         seen = await self.follow(reader, *said.subjects())
         if reader not in self.readers:
             return
@@ -312,9 +318,15 @@ class Hub:
     async def _serve(self, subjects: list[Subject]) -> None:
         """Render what changed, each once, and offer it to those that show it."""
         wanted: dict[tuple[str, str], set[int]] = {}
-        keys: dict[Subject, set[Key]] = {}
+        keys = {
+            subject: {key for reader in self.watching.get(subject, ()) for key in reader.keys.get(subject, ())}
+            for subject in subjects
+        }
+        late = self._late(keys)
         for subject in subjects:
-            keys[subject] = {key for reader in self.watching.get(subject, ()) for key in reader.keys.get(subject, ())}
+            if not keys[subject].isdisjoint(late):
+                keys[subject] -= late
+                self._soil(subject, now=True)
             for kind, pk, spec in keys[subject]:
                 wanted.setdefault((kind, spec), set()).add(pk)
         held = {key: one.version for subject in subjects for key, one in self.rendered.get(subject, {}).items()}
@@ -333,6 +345,34 @@ class Hub:
             self.rendered[subject] = current
             for reader in list(self.watching[subject]):
                 self._offer(reader, subject, keys[subject], current)
+
+    def _late(self, keys: Mapping[Subject, set[Key]]) -> set[Key]:
+        """Of these fragments those that wait for another round, so that who asks for much keeps nobody waiting.
+
+        First come those of users who wait for few.
+        """
+        named = {(kind, spec) for some in keys.values() for kind, _, spec in some}
+        if sum(map(len, keys.values())) + A_SPEC * len(named) <= ROUND:
+            return set()
+        waiting: Counter[int] = Counter()
+        users: dict[Key, set[int]] = {}
+        for subject in keys:
+            held, version = self.rendered.get(subject, {}), self.version_of(subject)
+            for reader in self.watching.get(subject, ()):
+                for key in reader.keys.get(subject, ()):
+                    if key in reader.shown and (key not in held or held[key].version < version):
+                        waiting[reader.account.user] += 1
+                        users.setdefault(key, set()).add(reader.account.user)
+        work = 0
+        specs: set[tuple[str, str]] = set()
+        late: set[Key] = set()
+        for key in sorted(users, key=lambda key: min(waiting[user] for user in users[key])):
+            kind, _, spec = key
+            work += 1 + A_SPEC * ((kind, spec) not in specs)
+            specs.add((kind, spec))
+            if work > ROUND:
+                late.add(key)
+        return late
 
     def _offer(self, reader: Member, subject: Subject, rendered: set[Key], current: Mapping[Key, Fragment]) -> None:
         if not self._may_see(reader, subject):

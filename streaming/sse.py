@@ -68,6 +68,7 @@ class Stream:
         self.woken = asyncio.Event()
         self.over = False
         self.keys: dict[Subject, list[Key]] = {("job", job): []}
+        self.shown: dict[Key, int] = {}
 
     def subjects(self) -> set[Subject]:
         """The job."""

@@ -10,6 +10,7 @@ servers wait by themselves and are left alone.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -18,8 +19,10 @@ Application = Callable[..., Awaitable[None]]
 Send = Callable[[Message], Awaitable[None]]
 
 PATIENCE = 60.0
-#: Bytes of what a page says at once over a socket, and of a message in either direction.
-LONGEST_FRAME, LONGEST_MESSAGE = 256 * 1024, 16 * 1024 * 1024
+#: Bytes of what a page says at once over a socket, in one frame or several, and of a message that is sent to it.
+LONGEST_SAID, LONGEST_MESSAGE = 256 * 1024, 16 * 1024 * 1024
+#: Pings of a socket that are answered at once, and each second: browsers send none, proxies a few a minute.
+PINGS, PINGS_A_SECOND = 20.0, 1.0
 
 
 class Pace:
@@ -58,10 +61,41 @@ class Paced:
 
 
 def bound(send: Send) -> None:
-    """daphne takes websocket messages of any length; its protocol can be told not to.  (The second limit is ours, too.)"""
+    """Bound what comes over a socket of daphne's: each bit of it lies in memory before anything of ours is called."""
     protocol: Any = next(iter(getattr(send, "args", ())), None)
-    if hasattr(protocol, "maxFramePayloadSize"):
-        protocol.maxFramePayloadSize, protocol.maxMessagePayloadSize = LONGEST_FRAME, LONGEST_MESSAGE
+    if hasattr(protocol, "maxMessagePayloadSize"):
+        protocol.maxMessagePayloadSize = LONGEST_MESSAGE  # of what is sent; what comes is told apart below
+        _bound_all(type(protocol))
+
+
+def _bound_all(protocols: Any) -> None:
+    """Once for all sockets.
+
+    Its one limit counts for both directions: a message in fragments, never ended, could hold as much as our longest
+    one, times the sockets of a user.  And each ping is answered, whether or not somebody reads.
+    """
+    if getattr(protocols, "bounded", False):
+        return
+    begin, ping = protocols.onMessageFrameBegin, protocols.onPing
+
+    def begun(self: Any, length: int) -> None:
+        self.maxMessagePayloadSize = LONGEST_SAID
+        try:
+            begin(self, length)
+        finally:
+            self.maxMessagePayloadSize = LONGEST_MESSAGE
+
+    def pinged(self: Any, payload: bytes) -> None:
+        left, at = getattr(self, "pings", (PINGS, 0.0))
+        now = time.monotonic()
+        left = min(PINGS, left + (now - at) * PINGS_A_SECOND) - 1
+        self.pings = left, now
+        if left < 0:
+            self.dropConnection(abort=True)
+        else:
+            ping(self, payload)
+
+    protocols.onMessageFrameBegin, protocols.onPing, protocols.bounded = begun, pinged, True
 
 
 def waiting(send: Send) -> Send:

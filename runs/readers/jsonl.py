@@ -35,6 +35,8 @@ from runs.readers.source import data_from
 LINE_BYTES = 16 * 1024 * 1024
 MAX_COMMAS = 1_000_000
 PEEK_BYTES = 64 * 1024
+#: The same where the first line is longer: one that names a large configuration, or was pushed (256 KiB, each sign escaped).
+LONGEST_PEEK = 2 * 1024 * 1024
 _PIECE = 1024 * 1024
 _BATCH = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -116,7 +118,9 @@ def peek(fd: int, max_bytes: int = PEEK_BYTES) -> Dialect | Undecided | None:
     whole = head[: head.rfind(b"\n") + 1]
     lines = [line for line in whole.split(b"\n") if line.strip()]
     if not lines:
-        return Undecided() if len(head) < max_bytes else None
+        if len(head) < max_bytes:
+            return Undecided()
+        return None if max_bytes >= LONGEST_PEEK else peek(fd, LONGEST_PEEK)
     records = [record for line in lines if isinstance(record := _record(line), dict)]
     entries = [found for record in records if (found := joblog.entry(record)) is not None]
     if not entries or len(entries) * 2 < len(records):

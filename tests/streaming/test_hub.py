@@ -146,3 +146,32 @@ async def test_a_change_whose_notice_is_lost_is_found_within_seconds(alice: User
     (fragment,) = (await page.frame(10))["fragments"]
     assert fragment["version"] == version and "4,711" in fragment["html"]
     await page.leave()
+
+
+async def test_who_asks_for_much_keeps_nobody_waiting(alice: User, bob: User, run: Run, monkeypatch: pytest.MonkeyPatch):
+    """Ten sockets of one viewer, a thousand rows each in columns of their own: others' first row came after 20 s."""
+    rounds: list[dict[tuple[str, str], set[int]]] = []
+
+    def seen(subjects: Any, wanted: Any, held: Any) -> Any:
+        rounds.append(wanted)
+        return rendering.render(subjects, wanted, held)
+
+    monkeypatch.setattr(hub, "render", seen)
+    monkeypatch.setattr(hub, "ROUND", 2 * hub.A_SPEC + 3)
+    runs = [run, *(await ask(lambda: [make_run(run.source) for _ in range(11)]))]
+    greedy, modest = await near(bob), await near(alice)
+    await asyncio.gather(
+        greedy.say(watch=[row(one, -1, f"column=param:{n}") for n in range(4) for one in runs]),
+        modest.say(watch=[row(runs[-1], -1)]),
+    )
+    assert (await modest.frame())["fragments"]
+    came = 0
+    while came < 48:
+        came += len((await greedy.frame())["fragments"])
+    mine = next(place for place, wanted in enumerate(rounds) if ("run-row", "column=step") in wanted)
+    assert mine <= 1 and len(rounds) > 4 and all(sum(map(len, wanted.values())) <= hub.ROUND for wanted in rounds)
+    monkeypatch.setattr(hub, "MOST_SHOWN", 48)
+    await greedy.say(watch=[row(one, -1, f"column=param:{n}") for n in range(5) for one in runs])
+    assert "close some" in (await greedy.frame())["refused"]
+    for page in (greedy, modest):
+        await page.leave()

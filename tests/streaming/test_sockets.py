@@ -219,6 +219,17 @@ def test_a_message_without_end_is_cut_off_by_a_real_site(deaf: Site, alice: User
         one.socket.recv(5)
 
 
+def test_neither_fragments_without_end_nor_floods_of_pings_are_kept_by_a_real_site(deaf: Site, alice: User):
+    """Thirty sockets that never ended a message held 450 MB of the site."""
+    with page(deaf, alice) as one, pytest.raises(ConnectionClosed):
+        one.socket.send("x" * 1000 for _ in range(LONGEST // 1000 + 100))
+        one.socket.recv(5)
+    with page(deaf, alice) as one, pytest.raises(ConnectionClosed):
+        for _ in range(30):
+            one.socket.ping()
+        one.socket.recv(5)
+
+
 async def test_who_does_not_acknowledge_gets_eight_frames_and_is_let_go(alice: User, run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reader, "PATIENCE", 3.0)
     one = await near(alice)
