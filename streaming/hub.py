@@ -40,7 +40,7 @@ SHARED = 64
 #: Sockets of one process, and of one user; fragments that the pages of one user show together.
 MOST, MOST_OF_ONE, MOST_SHOWN = 4000, 200, 10_000
 #: Work of one round of rendering: a fragment weighs 1, a kind and spec for its queries more.
-ROUND, A_SPEC = 500, 10
+ROUND, A_SPEC = 300, 10
 
 
 class Member(Protocol):
