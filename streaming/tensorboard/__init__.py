@@ -1,0 +1,1 @@
+"""A TensorBoard for each trainer: kept running apart from all else (supervisor), reached behind our sign-in (proxy)."""
