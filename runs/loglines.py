@@ -77,8 +77,8 @@ def view(
     ``search`` finds a text in any case; a search ends after SEARCH_SECONDS.  Lines are numbered from 1 on
     through all files of the job, or through the one of ``stream``.
     """
-    chunks = _index(job, stream)
     level = joblog.level(level)
+    chunks = _index(job, stream, filtered=bool(level or event))
     if search:
         return _searched(chunks, level, event, search, offset, limit, tail=tail)
     total = sum(chunk.fitting(level, event) for chunk in chunks)
@@ -104,13 +104,14 @@ def _shown(job: Job) -> QuerySet[LogChunk]:
     return chunks.order_by("log_file__kind", "log_file__first_wall", "log_file_id", "start")
 
 
-def _index(job: Job, stream: int | None) -> list[_Chunk]:
+def _index(job: Job, stream: int | None, *, filtered: bool = False) -> list[_Chunk]:
+    """All chunks; their events, of which a log may name another one in each line, only where some are asked for."""
     shown = _shown(job)
     if stream is not None:
         shown = shown.filter(log_file_id=stream)
     chunks, before = [], 0
-    for pk, count, levels in shown.values_list("id", "count", "levels"):
-        chunks.append(_Chunk(pk, count, levels, before))
+    for pk, count, *levels in shown.values_list("id", "count", *(["levels"] if filtered else [])):
+        chunks.append(_Chunk(pk, count, levels[0] if levels else {"": {"": count}}, before))
         before += count
     return chunks
 
