@@ -184,7 +184,7 @@ def _arrive(run: Run, file: LogFile, mtime: float, first_wall: float | None) -> 
     believable = file.mtime_ns / 1e9 < mtime <= now and moment(mtime) is not None
     arrived = mtime if believable else now
     before = run.last_arrival
-    if before is not None and arrived <= before.timestamp():
+    if before is not None and arrived <= before.timestamp() <= now:  # later than now: our own clock was set back
         return
     run.last_arrival = moment(arrived)
     looked = file.source.last_synced

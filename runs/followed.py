@@ -9,8 +9,8 @@ A file system that hangs stops this thread alone; its claim is not renewed and r
 from __future__ import annotations
 
 import logging
-import os
 import select
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -73,7 +73,8 @@ class Followed(threading.Thread):
         self.scanned_ns = 0
         self.quick = False
         self.stopping = threading.Event()
-        self.woken, self.waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.woken, self.waker = socket.socketpair()  # closed with this object: the follower may wake a thread that has ended
+        self.waker.setblocking(False)
         self.silent = self.healthy = False
         self.heard_of = self.began = time.monotonic()
         self.looked = self.polled_until = self.folders_until = self.rest_until = self.used = 0.0
@@ -92,7 +93,7 @@ class Followed(threading.Thread):
     def wake(self) -> None:
         """Have it look up from waiting."""
         try:
-            os.write(self.waker, b"\0")
+            self.waker.send(b"\0")
         except OSError:
             pass  # it has been told already, or has ended
 
@@ -161,8 +162,8 @@ class Followed(threading.Thread):
         if time.monotonic() - self.used > CONNECTION_KEPT:
             connections.close_all()
         ready = dict(poll.poll(max(0.0, until - time.monotonic()) * 1000))
-        if self.woken in ready:
-            os.read(self.woken, 4096)
+        if self.woken.fileno() in ready:
+            self.woken.recv(4096)
         elif ready:
             time.sleep(GATHER)
 

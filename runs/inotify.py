@@ -115,6 +115,7 @@ class Inotify:
         if mask & (DELETE | MOVED_FROM):
             heard.moved = True
             self._forget(path)
+            self._enter(path, heard.written)  # two that were exchanged: another one is there already
         elif path.rpartition(b"/")[2] != TRASH:
             heard.moved |= bool(mask & MOVED_TO)
             self._enter(path, heard.written)

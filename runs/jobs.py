@@ -54,7 +54,7 @@ def apply(run: Run, file: LogFile, blocks: list[Block], named: list[Named]) -> d
                 continue
             one = _only_words(one)
         _advance(job, one, changes, again=file.reading > 0)
-        _tell_run(run, job, one, printed=file.kind == LogFile.Kind.TEXT)
+        _tell_run(run, job, one, file)
         if one.event != PROGRESS:
             events.append(_event(run, job, file, one))
     Event.objects.bulk_create(events, ignore_conflicts=True)
@@ -198,7 +198,7 @@ def _may_become(job: Job, said: Said) -> bool:
     return job.last_event is None or legal(job.status, str(said.status), resumed=said.event != PROGRESS)
 
 
-def _tell_run(run: Run, job: Job, said: Said, *, printed: bool) -> None:
+def _tell_run(run: Run, job: Job, said: Said, file: LogFile) -> None:
     """The run stands as its latest job does."""
     if job.stage != run.stage:
         _leave(run, job)
@@ -216,7 +216,7 @@ def _tell_run(run: Run, job: Job, said: Said, *, printed: bool) -> None:
         set_params(run, "job", config)
         job.config = run.param_sources["job"]
     if said.status == job.status:
-        _hear(run, job, said, printed=printed)
+        _hear(run, job, said, file)
 
 
 def _leave(run: Run, job: Job) -> None:
@@ -228,10 +228,14 @@ def _leave(run: Run, job: Job) -> None:
         run.pulse = {**run.pulse, "phases": {**longest, stage: round(until - since, 3)}}
 
 
-def _hear(run: Run, job: Job, said: Said, *, printed: bool) -> None:
-    """The run's word by its logs: the newest; what is only printed has no end, so it says nothing of a beginning."""
-    held = run.said.get("log", {})
-    if held.get("status") in ENDED and said.at is not None and said.at < (held.get("at") or 0.0):
+def _hear(run: Run, job: Job, said: Said, file: LogFile) -> None:
+    """The run's word by its logs: the newest; what is only printed has no end, so it says nothing of a beginning.
+
+    Of one log the later line is newer, whatever its clock says: clocks are set back.
+    """
+    held, printed = run.said.get("log", {}), file.kind == LogFile.Kind.TEXT
+    older = said.at is not None and said.at < (held.get("at") or 0.0)
+    if older and held.get("status") in ENDED and held.get("file") != file.pk:
         return
     if printed and said.status not in ENDED:
         if held.get("printed"):
@@ -239,7 +243,8 @@ def _hear(run: Run, job: Job, said: Said, *, printed: bool) -> None:
         return
     reason = job.error if said.status == "failed" else f"its log says {said.word or said.status}"
     run.said = {**run.said, "log": {
-        "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500], "printed": printed}}
+        "status": said.status, "at": said.at, "by": "its log", "reason": plain(reason)[:500], "printed": printed,
+        "file": file.pk}}
 
 
 def _event(run: Run, job: Job, file: LogFile, said: Said) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,23 @@ def test_a_lost_run_takes_its_job_along_and_both_come_back(tmp_path):
     put(tmp_path, {"ts": time.time(), "event": "training.step", "fields": {"step": 4}}, age=1)
     assert (Run.objects.get().status, Job.objects.get().status) == ("running", "running")
     assert Job.objects.get().version > version
+
+
+@pytest.mark.django_db
+def test_a_run_goes_on_though_its_trainers_clock_was_set_back_since_its_end(tmp_path):
+    at = time.time()
+    put(tmp_path, {"ts": at + 7200, "event": "training.failed", "fields": {"error": "no space"}}, age=60)
+    assert Run.objects.get().status == "failed"
+    put(tmp_path, {"ts": at, "event": "training.start"}, {"ts": at + 1, "event": "training.step", "fields": {"step": 1}}, age=1)
+    assert (Run.objects.get().status, Job.objects.get().status) == ("running", "running")
+
+
+@pytest.mark.django_db
+def test_silence_is_noticed_though_our_own_clock_was_set_back(tmp_path):
+    put(tmp_path, {"ts": time.time() - 9, "event": "training.step", "fields": {"step": 1}}, age=0)
+    Run.objects.update(last_arrival=datetime.fromtimestamp(time.time() + 86_400, UTC))
+    put(tmp_path, {"ts": time.time(), "event": "training.step", "fields": {"step": 2}}, age=0)
+    assert Run.objects.get().last_arrival.timestamp() <= time.time()
 
 
 @pytest.mark.django_db
