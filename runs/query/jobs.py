@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Count, F, Q
 
-from runs.models import Job, Trainer
+from runs.models import Job, Run, Trainer
 from runs.models.job import JobQuerySet
 from runs.models.run import Status
 from runs.query import paging
@@ -30,6 +30,13 @@ ORDER, KINDS = "-last_event", ("time", "none")
 OFFERED = 100
 #: Where words are looked for.
 WORDED = ("external_id", "stage", "message", "error_type", "error", "run__name")
+
+#: What no row of a list shows of a job, and all that it does not show of the job's run.
+OF_RUN = ("id", "name", "status", "stalled")
+UNSHOWN = (
+    "error_stack", "config", "gpus", "bars", "stages",
+    *(f"run__{field.name}" for field in Run._meta.concrete_fields if field.name not in OF_RUN),
+)
 
 
 def status(text: str) -> str:
@@ -128,7 +135,7 @@ class JobQuery(Question):
         ]
 
     def _rows(self, ids: list[int]) -> list[Job]:
-        found = Job.objects.select_related("run").defer("error_stack", "config", "gpus", "bars", "stages").in_bulk(ids)
+        found = Job.objects.select_related("run").defer(*UNSHOWN).in_bulk(ids)
         for job in found.values():
             job.source = self.sources[job.source_id]
         return [found[pk] for pk in ids if pk in found]

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from runs.models import AuditEntry, Event, Job, Source
@@ -100,6 +102,17 @@ def test_a_page_costs_the_same_queries_however_many_jobs_it_shows(
         make_full_job(make_run(source), external_id=f"job-{place}")
     with django_assert_max_num_queries(17):
         assert len(client.get("/jobs/").context["jobs"]) == 30
+
+
+def test_the_newest_jobs_are_read_along_an_index(source: Source, alice: User) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        signed_in(alice).get("/api/jobs/")
+    walk = next(one["sql"] for one in asked.captured_queries if "sort_value" in one["sql"])
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {walk}")
+        plan = str(cursor.fetchall())
+    assert "job_by_last_event" in plan and "Sort" not in plan
 
 
 def test_strangers_see_no_job(source: Source, charlie: User) -> None:
