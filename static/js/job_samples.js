@@ -12,6 +12,7 @@ const steps = () => [...new Set(figures().map((one) => one.dataset.step))];
 // At the left end all steps are shown, else one.
 function show() {
   const known = steps();
+  tools.hidden = known.length < 2;
   slider.max = known.length;
   const place = Number(slider.value);
   const step = known[place - 1];
@@ -21,8 +22,7 @@ function show() {
   slider.setAttribute("aria-valuetext", said);
 }
 
-if (tools && steps().length > 1) {
-  tools.hidden = false;
+if (tools) {
   slider.addEventListener("input", show);
   show();
   new MutationObserver(show).observe(document.querySelector(".gallery"), { childList: true });

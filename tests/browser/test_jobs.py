@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LINES = 100_000
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
-#: Counts on the page what is made to flash.
+#: Adds up how much of the page moves by itself (the browser's own measure), and counts what is made to flash.
+SHIFTS = """window.shifted = 0; new PerformanceObserver((all) => {
+  for (const one of all.getEntries()) window.shifted += one.value;
+}).observe({ type: "layout-shift", buffered: true });"""
 FLASHES = """window.flashed = 0; new MutationObserver((all) => {
   window.flashed += all.filter((one) => one.target.classList.contains("flash")).length;
 }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["class"] });"""
@@ -105,6 +108,7 @@ def test_every_page_fits_and_is_accessible_in_both_themes(chromium: Browser, sit
     for width, theme in ((375, "light"), (1440, "dark")):
         page, complaints = signed_in(chromium, site, width=width)
         page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+        page.add_init_script(SHIFTS)
         for path in pages:
             page.goto(site + path)
             if path.endswith("logs/"):
@@ -113,6 +117,8 @@ def test_every_page_fits_and_is_accessible_in_both_themes(chromium: Browser, sit
                 wrong[f"{path} {width}"] = "scrolls sideways"
             if some := found(page):
                 wrong[f"{path} {theme}"] = some
+            if (moved := page.evaluate("shifted")) > 0.01:
+                wrong[f"{path} {width}"] = f"jumps while it comes: {moved}"
         assert complaints == []
     assert wrong == {}
 
