@@ -55,6 +55,10 @@ class Paced:
 
     async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
         """Run the application; a stream under daphne gets a ``send`` that waits, a socket bounded messages."""
+        protocol: Any = next(iter(getattr(send, "args", ())), None)
+        if (server := getattr(protocol, "server", None)) is not None:
+            # daphne takes it from a header of anybody's: /x/admin/ would be /admin/, past a proxy that guards that path
+            scope["root_path"] = server.root_path
         if scope["type"] == "websocket":
             bound(send)
         await self.application(scope, receive, waiting(send) if scope["type"] == "http" else send)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
@@ -87,6 +89,9 @@ def test_a_real_site_refuses_other_origins_and_strangers(deaf: Site, alice: User
     with page(deaf) as nobody:
         assert nobody.socket.response.headers["X-Correlation-ID"]
         assert nobody.closed() == 4401
+    prefixed = urllib.request.Request(f"{deaf.url}/x/login/", headers={"Daphne-Root-Path": "/x"})
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(prefixed)
 
 
 # Until when
