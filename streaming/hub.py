@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -87,6 +87,8 @@ class Hub:
         self.not_before: dict[Subject, float] = {}
         self.woken, self.rechecking, self.listening = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.shared: dict[Hashable, asyncio.Task[Any]] = {}
+        #: The pages of one user ask one after the other: however many they are, others have their turn between.
+        self.turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.newest_run: int | None = None
         #: Sources of which came a notice, and that none of the readers was known to see.
         self.unplaced: set[int] = set()
@@ -264,7 +266,8 @@ class Hub:
                 await self.listening.wait()
         except TimeoutError:
             pass
-        seen, found = await ask(access.look_up, reader.account.user, runs, jobs)
+        async with self.turns[reader.account.user]:
+            seen, found = await ask(access.look_up, reader.account.user, runs, jobs)
         if seen is None:
             reader.leave(SIGNED_OUT)
         if seen is None or reader not in self.readers:
@@ -389,14 +392,22 @@ class Hub:
         """The newest version that is known of a run or job."""
         return self.known[subject].version if subject in self.known else -1
 
-    async def share(self, key: Hashable, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def share(self, user: int, key: Hashable, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The answer to a question that many readers ask at the same time, asked once."""
+        if (task := self._asked(key)) is not None:
+            return await asyncio.shield(task)
+        async with self.turns[user]:
+            task = self._asked(key)
+            if task is None:
+                task = self.shared[key] = self.loop.create_task(ask(question, *args, **kwargs))
+                while len(self.shared) > SHARED:
+                    self.shared.pop(next(iter(self.shared)))
+            return await asyncio.shield(task)
+
+    def _asked(self, key: Hashable) -> asyncio.Task[Any] | None:
+        """The question of others, unless it failed."""
         task = self.shared.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self.shared[key] = self.loop.create_task(ask(question, *args, **kwargs))
-            while len(self.shared) > SHARED:
-                self.shared.pop(next(iter(self.shared)))
-        return await asyncio.shield(task)
+        return None if task is None or (task.done() and (task.cancelled() or task.exception())) else task
 
 _hub: Hub | None = None
 

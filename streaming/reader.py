@@ -230,7 +230,7 @@ class Reader:
         charts = self.charts.get(run, {})
         asked = tuple(charts.items())
         key = (run, self.hub.version_of(("run", run)), asked)
-        found, packed = await self.hub.share(key, tails.points, run, asked)
+        found, packed = await self.hub.share(self.account.user, key, tails.points, run, asked)
         if charts is not self.charts.get(run):  # the page has turned to something else meanwhile
             return None
         for tag, place in found.items():
@@ -246,7 +246,7 @@ class Reader:
         told = []
         for tail, line in [(tail, line) for tail, line in self.tails.items() if tail[0] == job]:
             key = (tail, self.hub.version_of(("job", job)), line)
-            part, end = await self.hub.share(key, tails.lines, *tail, line)
+            part, end = await self.hub.share(self.account.user, key, tails.lines, *tail, line)
             if self.tails.get(tail) == line and part:
                 self.tails[tail] = end
                 told.append(part)

@@ -156,7 +156,8 @@ async def stream(account: Account, job: int, seen: Place | None) -> AsyncIterato
         first, shown = True, -1
         while not mine.over:
             mine.woken.clear()
-            row, events = await ask(look, job, seen)
+            async with here.turns[account.user]:
+                row, events = await ask(look, job, seen)
             if row is None:
                 return
             if first:

@@ -175,3 +175,23 @@ async def test_who_asks_for_much_keeps_nobody_waiting(alice: User, bob: User, ru
     assert "close some" in (await greedy.frame())["refused"]
     for page in (greedy, modest):
         await page.leave()
+
+
+async def test_the_pages_of_one_user_ask_one_after_the_other(monkeypatch: pytest.MonkeyPatch):
+    running: list[int] = []
+    most = 0
+
+    async def asked(question: Any, *args: Any) -> Any:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        await asyncio.sleep(0.01)
+        running.pop()
+        return args[0]
+
+    here = hub.Hub()
+    monkeypatch.setattr(hub, "ask", asked)
+    assert await asyncio.gather(*(here.share(7, n, None, n) for n in range(5))) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
+    assert most == 1
+    await asyncio.gather(*(here.share(user, (user, "x"), None, 1) for user in (7, 8)))  # type: ignore[arg-type]
+    assert most == 2
