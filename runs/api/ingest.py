@@ -285,7 +285,7 @@ class IngestFiles(IngestView):
 
     @extend_schema(
         operation_id="ingest_file_piece", parameters=[PieceQuery], request={"application/octet-stream": OpenApiTypes.BINARY},
-        responses={200: Piece, 409: Problem, 422: Problem, 507: Problem},
+        responses={200: Piece, 409: Problem, 422: Problem, 503: Problem, 507: Problem},
     )
     def put(self, request: Request) -> Response:
         """Append a piece of at most 8 MiB to a file."""
