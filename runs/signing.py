@@ -30,13 +30,18 @@ class Accounts(ModelBackend):
             return super().get_all_permissions(user_obj, obj)
         held: set[str] | None = getattr(user_obj, "_perm_cache", None)
         if held is None:
-            own = Q(pk__in=User.user_permissions.through.objects.filter(user=user_obj.pk).values("permission"))
-            mine = User.groups.through.objects.filter(user=user_obj.pk).values("group")
-            given = Permission.group_set.through.objects.filter(group__in=mine).values("permission")
-            found = Permission.objects.filter(own | Q(pk__in=given)).order_by()
-            held = {f"{app}.{name}" for app, name in found.values_list("content_type__app_label", "codename")}
+            held = {f"{app}.{name}" for app, name in _permissions().rows(user=user_obj.pk)}
             user_obj._perm_cache = held  # type: ignore[attr-defined]
         return held
+
+
+@cache
+def _permissions() -> Compiled[Permission]:
+    own = Q(pk__in=User.user_permissions.through.objects.filter(user=Given("user")).values("permission"))
+    mine = User.groups.through.objects.filter(user=Given("user")).values("group")
+    given = Permission.group_set.through.objects.filter(group__in=mine).values("permission")
+    found = Permission.objects.filter(own | Q(pk__in=given)).order_by()
+    return Compiled(found.values_list("content_type__app_label", "codename"))
 
 
 @cache
