@@ -138,9 +138,12 @@ def _says_secret(key: str) -> bool:
 #: Keys stand in colours, in brackets (``os.environ["X"] = ``), in columns and in addresses within addresses.
 _COLOUR = r"(?:\x1b\[[\d;]{0,16}m)?"
 _KEYED = re.compile(
-    r"(?<![\w.\-])(?:(--?[A-Za-z][\w.\-]*+)[ \t]{1,8}(?=[^\s\-=:])"
+    r"(?<![\w.\-])(?:(--?[A-Za-z][\w.\-]*+)(?:[ \t]{1,8}(?=[^\s\-=:])|\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8}(?=\\{0,16}[\"'](?!-)))"
     rf"|([\w.\-]++)((\\{{0,16}}[\"'`])?\]?{_COLOUR}[ \t]{{0,64}}(?:=>|:=|==?|:|%3[DdAa])[ \t]{{0,64}}{_COLOUR}))"
 )
+_NAMED = re.compile(
+    r"(?<=[\"'])(?:name|key)\\{0,16}[\"'][ \t]{0,8}:\s{0,8}\\{0,16}[\"']([\w.\-]{1,120}+)\\{0,16}[\"'],\s{0,8}"
+    r"\\{0,16}[\"']value\\{0,16}[\"'][ \t]{0,8}:\s{0,8}(\\{0,16})([\"'])", re.IGNORECASE)
 _QUOTE = re.compile(r"(\\{0,16})([\"'`])")
 _CLOSER = r"(?:[\s,;:}\])>&\\]|$)"
 _BARE = re.compile(
@@ -235,6 +238,18 @@ def _keyed(s: str) -> Iterator[str]:
                 yield mask
                 done = position = end
         found = _KEYED.search(s, position)
+    yield s[done:]
+
+
+def _named(s: str) -> Iterator[str]:
+    """``s`` in pieces, the values of secrets in ``{"name": "API_KEY", "value": ...}`` masked."""
+    done = 0
+    for found in _NAMED.finditer(s):
+        start = found.end()
+        if start > done and _names_secret(found[1]) and (end := _closing(s, start, found[3], len(found[2]))) > start:
+            yield s[done:start]
+            yield _masked(s[start:end])
+            done = end
     yield s[done:]
 
 
@@ -365,6 +380,7 @@ _STEPS: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (
     (("://",), partial(_URL.sub, rf"\1:{MASK}@")),
     (("://",), partial(_URL_TOKEN.sub, _mask_user)),
     (("=", ":", " -", "--", "%3"), lambda s: "".join(_keyed(s))),
+    (("value",), lambda s: "".join(_named(s))),
     (("bearer", "basic"), partial(_BEARER.sub, _mask_bearer)),
     (("eyj",), partial(_JWT.sub, rf"eyJ{MASK}")),
     (("akia", "asia", "abia", "acca"), partial(_AWS.sub, _mask_aws)),

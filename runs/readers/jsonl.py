@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ PEEK_BYTES = 64 * 1024
 LONGEST_PEEK = 2 * 1024 * 1024
 _PIECE = 1024 * 1024
 _BATCH = 256 * 1024
+_NEWLINE = re.compile(rb"\n")
 _BOM = b"\xef\xbb\xbf"
 _NAMES = {
     "run": ("run", "run_name", "run_id"),
@@ -173,7 +175,7 @@ def _lines(fd: int, state: State, block: Block, limit: int) -> bytes:
     return data[:end]
 
 
-def pass_over(fd: int, state: Any, block: Block, limit: int) -> None:
+def pass_over(fd: int, state: Any, block: Block, limit: int, ends: re.Pattern[bytes] = _NEWLINE) -> None:
     """Search the end of a line that is too long (``state`` has offset and lost_from); what is passed is not kept."""
     stop = state.offset + max(limit, 1)
     while state.offset < stop:
@@ -183,9 +185,9 @@ def pass_over(fd: int, state: Any, block: Block, limit: int) -> None:
             return
         state.offset = written
         data = bytes_at(fd, state.offset, _PIECE)
-        end = data.find(b"\n") + 1
-        state.offset += end or len(data)
-        if end:
+        found = ends.search(data)
+        state.offset += found.start() + 1 if found else len(data)
+        if found:
             start, state.lost_from = state.lost_from, -1
             block.damages.append(Damage(start, state.offset - start, "too large"))
             return

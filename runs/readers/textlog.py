@@ -111,7 +111,7 @@ def read(fd: int, state: State | None = None, *, limit: int = BLOCK_BYTES) -> Bl
     state = state.copy() if state else State()
     block, begin = Block(state), state.offset
     if state.lost_from >= 0:
-        jsonl.pass_over(fd, state, block, limit)
+        jsonl.pass_over(fd, state, block, limit, _ENDS)
     else:
         _read_some(fd, state, block, max(limit, 1))
     if state.lost_from >= 0:
@@ -155,9 +155,12 @@ class _Reader:
         for found in _ENDS.finditer(data):
             raw, ended, at = data[start : found.start()], found[0] != b"\r", start
             start = found.end()
+            if len(raw) > LINE_BYTES:  # as where it was read before its end had come
+                self.block.damages.append(Damage(self.state.offset + at, len(raw) + 1, "too large"))
+                continue
             if not raw.strip() and not trace:
                 continue
-            text = plainly(raw[:LINE_BYTES].decode("utf-8", "replace"))
+            text = plainly(raw.decode("utf-8", "replace"))
             if trace and _KEY.search(trace[0]) and not _of_key(text):  # only its name was said
                 self._line("\n".join(trace), self.state.offset + trace_from, True)
                 trace = []

@@ -103,3 +103,10 @@ def test_a_resumed_job_is_the_same_and_forgets_the_figures_of_its_last_attempt(t
     job_of(tmp_path, line(0, *start, total_steps=9), steps, line(2, "training.failed", error="x"))
     job = job_of(tmp_path, line(60, *start, total_steps=9), line(61, "training.step", step=1, loss=3))
     assert (job.status, job.step, job.loss, job.error, job.run.segments.count()) == ("running", 1, 3, "", 2)
+
+
+def test_a_bar_that_is_called_like_a_secret_keeps_its_figures(tmp_path, ada):
+    bar = {"id": "token", "type": "stage", "label": "token", "current": 3, "total": 4}
+    job = job_of(tmp_path, line(0, "training.step", step=1, progress_bar=bar, gpu=[{"utilization": 5.0, "token": 3.0}]))
+    assert job.bars == {"token": {"type": "stage", "label": "token", "current": 3, "total": 4, "value": 75.0}}
+    assert signed_in(ada).get(f"/jobs/{job.pk}/").status_code == 200

@@ -236,6 +236,14 @@ def test_hostile_lines_cost_little(text):
     assert time.process_time() - began < 0.5
 
 
+def test_a_line_too_long_ends_where_any_line_ends(tmp_path):
+    text = "x" * (textlog.LINE_BYTES + 1) + "\rstep 1 loss=2\rstep 2 loss=3\n"
+    for limit in (1 << 23, 1 << 19):
+        block = read(text, tmp_path, [limit])
+        assert points(block) == {"loss": [(1, 2.0), (2, 3.0)]}
+        assert [(one.offset, one.length, one.kind) for one in block.damages] == [(0, textlog.LINE_BYTES + 2, "too large")]
+
+
 def test_a_line_without_end_is_passed_over_in_little_memory(tmp_path):
     path = tmp_path / "huge"
     with path.open("wb") as file:
