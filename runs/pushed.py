@@ -108,12 +108,13 @@ def append(source: Source, run: list[bytes], lines: list[bytes]) -> None:
     check_room(source, len(data))
     with locked(source, [*run, PUSHED]) as fd:
         _end_at_line(fd)
+        new = not os.fstat(fd).st_size
         try:
             write(fd, data)
         except OSError:
             _end_at_line(fd)  # the lines that fit stay: they will come again, and count once
             raise
-    count(source, len(data))
+    count(source, len(data), new)
 
 
 def _end_at_line(fd: int) -> None:
@@ -226,12 +227,12 @@ def check_room(source: Source, size: int) -> None:
         raise Full("The disk here is nearly full. Keep what you have and send it again later.")
 
 
-def count(source: Source, size: int) -> None:
-    """Add to the sum what was written."""
+def count(source: Source, size: int, files: int) -> None:
+    """Add to the sum what was written, maybe into a new file."""
     with _sums_lock:
         if source.pk in _sums:
-            at, used, files = _sums[source.pk]
-            _sums[source.pk] = (at, used + size, files)
+            at, used, known = _sums[source.pk]
+            _sums[source.pk] = (at, used + size, known + files)
 
 
 def _sum(source: Source) -> tuple[int, int]:

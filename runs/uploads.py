@@ -66,17 +66,18 @@ def put(source: Source, names: list[bytes], offset: int, data: bytes, *, anew: b
         raise WrongOffset(0)
     if anew and offset == 0:
         _replace(source, names, data)
-        size = len(data)
+        size, new = len(data), True  # maybe in the place of another: the next sum knows
     else:
         with pushed.locked(source, names) as fd:
             size = os.fstat(fd).st_size
+            new = not size
             if offset != size:
                 if offset > size or not data or os.pread(fd, len(data), offset) != data:
                     raise WrongOffset(size)
                 return size
             pushed.write(fd, data)  # where the disk is full: what fitted stays, and HEAD tells how much
             size += len(data)
-    pushed.count(source, len(data))
+    pushed.count(source, len(data), new)
     return size
 
 

@@ -309,6 +309,16 @@ def test_beyond_its_quota_a_trainer_keeps_what_it_has(trainer: Caller, settings:
     assert put(trainer, b"x" * 10).status_code == 200
 
 
+def test_files_beyond_the_most_are_refused_at_once(trainer: Caller, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files were counted once a minute only: a batch makes a thousand."""
+    monkeypatch.setattr(pushed, "MAX_FILES", 3)
+    said = batch(*(record(1, f"job-{n}") for n in range(5)))
+    del said["run"]
+    problem(send(trainer, "POST", EVENTS, said), 507, "no-room")
+    problem(put(trainer, b"x", path="a/b"), 507, "no-room")
+    assert len(list((home / "pushed").rglob("*.jsonl"))) == 3
+
+
 def test_pushing_leaves_room_on_the_disk_for_the_database(trainer: Caller, settings: Settings) -> None:
     settings.TRAINMON_PUSH_FREE = 2**40
     problem(send(trainer, "POST", EVENTS, batch(record(1))), 507, "no-room")
