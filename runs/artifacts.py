@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runs import redact
+from runs import masks
 from runs.facts import moment
 from runs.models import Checkpoint, Job, LogFile, Sample
 from runs.readers import confined, plain
@@ -107,7 +107,7 @@ def store(file: LogFile, generation: int, named: list[Named], jobs: dict[str, Jo
     samples: dict[bytes | str, Sample] = {}
     checkpoints: dict[str, Checkpoint] = {}
     for one in named:
-        job, name = jobs[external[one.said.job]], plain.plain(redact.text(one.name))
+        job, name = jobs[external[one.said.job]], plain.plain(masks.words(one.name))
         if one.kind == "sample":
             samples[one.path or name] = _sample(file, generation, one, job, name)
         else:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from runs import masks
 from runs.facts import set_params
 from runs.models import Run
 from runs.models.run import Status
@@ -54,7 +55,7 @@ def look(run_id: int, root: str, paths: tuple[bytes, ...], before: dict[str, Any
     """Read the files that changed since ``before``; None where none did."""
     found = Beside(run_id)
     for path in paths:
-        name = plain(path.decode(errors="backslashreplace"))
+        name = plain(masks.shown(path))
         try:
             with confined.opened(root, path) as fd:
                 st = os.fstat(fd)

@@ -37,7 +37,7 @@ def metadata(job: Job) -> dict[str, Any]:
         "job_id": job.external_id,
         "job": {"id": job.pk} | _told(job, job_fields),
         "run": _told(run, RUN_TOLD) | {"path": run.path_text},
-        "source": {"id": source.pk, "trainer": source.trainer.slug, "root": source.root, "last_synced": source.last_synced},
+        "source": {"id": source.pk, "trainer": source.trainer.slug, "root": source.root_text, "last_synced": source.last_synced},
         "transitions": list(job.transitions.order_by("-at")[:MOST].values("old", "new", "reason", "evidence", "at", "seen")),
         "events": list(job.events.order_by("-pk")[:MOST].values("at", "level", "kind", "message")),
         "checkpoints": list(job.checkpoints.order_by("-pk")[:MOST].values("kind", "said", "step", "size", "at", "missing")),

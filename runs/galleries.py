@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import F
 
-from runs import redact, signals
+from runs import masks, signals
 from runs.artifacts import NAMED_KEPT
 from runs.facts import moment
 from runs.lease import Lease
@@ -93,13 +93,13 @@ def _owners(source: Source, folders: list[Directory]) -> dict[bytes, Owner]:
     """By path, the folders that somebody owns."""
     if not folders:
         return {}
-    names = {naming.display(_above(folder.path).rpartition(b"/")[2])[:200] for folder in folders}
+    names = {_named_after(folder) for folder in folders}
     jobs = {job.external_id: job for job in Job.objects.filter(source=source, external_id__in=names).order_by("pk")}
     runs = dict(Run.objects.filter(source=source).active().values_list("path", "pk")) if folders else {}
     by_path = {bytes(path): pk for path, pk in runs.items()}
     owners = {}
     for folder in folders:
-        job = jobs.get(naming.display(_above(folder.path).rpartition(b"/")[2])[:200])
+        job = jobs.get(_named_after(folder))
         run_id = job.run_id if job is not None else _run_above(folder.path, by_path)
         if run_id is None:
             continue
@@ -109,6 +109,11 @@ def _owners(source: Source, folders: list[Directory]) -> dict[bytes, Owner]:
         if file is not None:
             owners[folder.path] = Owner(run_id, job.pk if job else None, file)
     return owners
+
+
+def _named_after(folder: Directory) -> str:
+    """The job that the folder around this one would be of."""
+    return masks.name(naming.display(_above(folder.path).rpartition(b"/")[2]))[:200]
 
 
 def _above(path: bytes) -> bytes:
@@ -193,7 +198,7 @@ def _differs(one: Checkpoint, found: tuple[int, float] | None) -> bool:
 
 
 def _shown(path: bytes) -> str:
-    return plain.plain(redact.text(path.decode(errors="backslashreplace")))
+    return plain.plain(masks.shown(path))
 
 
 def follow(file: LogFile) -> None:

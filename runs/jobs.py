@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from runs import artifacts, logchunks, redact
+from runs import artifacts, logchunks, masks, redact
 from runs.artifacts import Named
 from runs.facts import dated, moment, set_params
 from runs.models import Event, Job, LogChunk, LogFile, Run, Transition
@@ -103,7 +103,7 @@ def _external(file: LogFile, name: str) -> str:
     """The job that a line names; else the file's name is the job's."""
     if not name and file.kind == LogFile.Kind.TEXT:
         name = naming.job_of_text(bytes(file.path)).decode(errors="backslashreplace")
-    return plain(redact.text(name or PurePosixPath(file.path_text).stem))[:200]
+    return plain(masks.name(name or PurePosixPath(bytes(file.path).decode(errors="backslashreplace")).stem))[:200]
 
 
 def _jobs(run: Run, names: set[str]) -> dict[str, Job]:

@@ -69,18 +69,19 @@ def streams(job: Job) -> list[Stream]:
 
 
 def view(
-    job: Job, *, level: str = "", event: str = "", search: str = "", offset: int = 0, limit: int = 100,
-    tail: bool = False, stream: int | None = None,
+    job: Job, *, level: str = "", event: str = "", search: str = "", error_type: str = "", offset: int = 0,
+    limit: int = 100, tail: bool = False, stream: int | None = None,
 ) -> LogPage:
     """Lines that fit all filters: ``limit`` of them from ``offset`` on, or of the last ones with ``tail``.
 
-    ``search`` finds a text in any case; a search ends after SEARCH_SECONDS.  Lines are numbered from 1 on
+    ``search`` finds a text in any case, ``error_type`` lines that tell an error of just this type; a search ends
+    after SEARCH_SECONDS.  Lines are numbered from 1 on
     through all files of the job, or through the one of ``stream``.
     """
     level = joblog.level(level)
     chunks = _index(job, stream, filtered=bool(level or event))
-    if search:
-        return _searched(chunks, level, event, search, offset, limit, tail=tail)
+    if search or error_type:
+        return _searched(chunks, level, event, search, error_type, offset, limit, tail=tail)
     total = sum(chunk.fitting(level, event) for chunk in chunks)
     first = max(0, total - offset - limit) if tail else offset
     last = max(0, total - offset) if tail else offset + limit
@@ -144,10 +145,10 @@ def _window(chunks: list[_Chunk], level: str, event: str, first: int, last: int)
 
 
 def _searched(
-    chunks: list[_Chunk], level: str, event: str, search: str, offset: int, limit: int, *, tail: bool
+    chunks: list[_Chunk], level: str, event: str, search: str, error_type: str, offset: int, limit: int, *, tail: bool
 ) -> LogPage:
-    """Lines that hold a text; from the end backwards with ``tail``."""
-    words = search.lower()
+    """Lines that hold a text, or an error of a type; from the end backwards with ``tail``."""
+    words, also = (error_type or search).lower(), search.lower() if error_type else ""
     until = time.monotonic() + SEARCH_SECONDS
     found: list[dict[str, Any]] = []
     total, complete = 0, True
@@ -158,12 +159,14 @@ def _searched(
             complete = False
             break
         hits = _hits(_data([chunk.id]).get(chunk.id, b""), words)
-        all_fit = chunk.fitting(level, event) == chunk.count
+        all_fit = chunk.fitting(level, event) == chunk.count and not error_type
         for at, raw in reversed(hits) if tail else hits:
             wanted = offset <= total < offset + limit
             if wanted or not all_fit:
                 one = _entry(raw, chunk.before + at)
                 if not all_fit and not _fits(one, level, event):
+                    continue
+                if error_type and not (_tells(one, error_type) and (not also or also in _as_read(raw))):
                     continue
                 if wanted:
                     found.append(one)
@@ -211,6 +214,12 @@ def _may_fit(raw: bytes, level: str, event: str) -> bool:
 
 def _fits(entry: dict[str, Any], level: str, event: str) -> bool:
     return (not level or entry["level"] == level) and (not event or entry["event"] == event)
+
+
+def _tells(entry: dict[str, Any], error_type: str) -> bool:
+    """Whether a line tells an error of this type, in any case."""
+    said = entry["fields"].get("error_type")
+    return isinstance(said, str) and said.lower() == error_type.lower()
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:

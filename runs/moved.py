@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from runs import identity
+from runs import identity, masks
 from runs.models import LogFile, Run, Series, Source
 from runs.readers import confined, naming
 from runs.readers.found import FoundLog, FoundRun
@@ -66,7 +66,7 @@ class Moves:
         """A run and its files were found at another place."""
         self.by_path[one.path] = run
         if run.name in _names_by_path(source, run.path):
-            self.names[run.id] = plain(one.name)
+            self.names[run.id] = masks.label(one.name)
         for file, log in pairs:
             self.files[file.pk] = log.path
             self.renamed[bytes(file.path)] = log.path
@@ -239,8 +239,8 @@ def _head(source: Source, path: bytes) -> bytes | None:
 def _names_by_path(source: Source, path: bytes) -> set[str]:
     """What a run at this path is called where nobody gave it another name."""
     root = os.fsencode(source.root)
-    return {plain(naming.run_name(path, layout=source.layout, root=root)[1]),
-            plain(naming.job_name(path, layout=source.layout)[1])}
+    return {masks.label(naming.run_name(path, layout=source.layout, root=root)[1]),
+            masks.label(naming.job_name(path, layout=source.layout)[1])}
 
 
 def _name(path: bytes) -> bytes:

@@ -23,7 +23,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 
-from runs import signals
+from runs import masks, signals
 from runs.models import Job, Source, Trainer
 from runs.readers.confined import DIRECTORY
 from runs.readers.naming import PUSHED
@@ -263,7 +263,8 @@ def asked(trainer: Trainer, run: str, names: set[str]) -> list[str]:
 
     Where several runs have a job of the same id, the one of ``run`` is meant if it is among what was pushed.
     """
-    jobs = Job.objects.filter(source__trainer=trainer, external_id__in=names)
+    called = {masks.name(name)[:200]: name for name in names}
+    jobs = Job.objects.filter(source__trainer=trainer, external_id__in=called)
     places = [run.encode(), b"%b/%b" % (run.encode(), PUSHED)]
     here = jobs.filter(source__pushed=True, run__path__in=places)
     if here.exists():
@@ -276,4 +277,4 @@ def asked(trainer: Trainer, run: str, names: set[str]) -> list[str]:
             signals.tell(jobs={job.pk: job.version + 1 for job in first})
     jobs.filter(asked__lt=frozen_now - ASKED_EVERY).update(asked=frozen_now)
     waiting = jobs.exclude(cancel_requested=None).exclude(status__in=ENDED)
-    return sorted(set(waiting.values_list("external_id", flat=True)))
+    return sorted({called[name] for name in waiting.values_list("external_id", flat=True)})

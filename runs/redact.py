@@ -181,6 +181,11 @@ def text(s: str) -> str:
     return MASK if 60 <= len(s) <= 96 and _PEM_LINE.fullmatch(s) and _is_mixed(s) else s
 
 
+def home(s: str) -> str:
+    """``s`` without the names of people whose homes are in it."""
+    return _HOME.sub(r"\1[HOME]", s)
+
+
 def value(obj: Any) -> Any:
     """A copy of a tree of JSON values with every secret in it masked, keys included."""
     return _value(obj, False, 0)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from django.db import transaction
 
-from runs import signals
+from runs import masks, redact, signals
 from runs.lease import Lease
 from runs.models import Dataset, LogFile, Run, Source
 from runs.moved import Moves, find_moves, take_away
@@ -135,7 +135,7 @@ class Plan:
 
     def _create(self, batch: list[FoundRun], datasets: dict[str, Dataset]) -> None:
         runs = Run.objects.bulk_create(
-            Run(source=self.source, path=found.path, name=plain(found.name), dataset=datasets.get(found.dataset),
+            Run(source=self.source, path=found.path, name=masks.label(found.name), dataset=datasets.get(found.dataset),
                 demo=self.source.trainer.demo, gpu_type=self.source.trainer.gpu_type,
                 gpu_count=self.source.trainer.gpu_count, **_facts(found), **_writer(found))
             for found in batch
@@ -257,7 +257,7 @@ def _difference(
     )
     # by what was read of them: a sync that was cut off after the facts were written still owes them
     read = {name: (seen.get("size"), seen.get("mtime_ns")) for name, seen in known.sidecars.items()}
-    there_now = {plain(_text(path)): (beside[path].size, beside[path].mtime_ns) for path in found.sidecars}
+    there_now = {plain(masks.shown(path)): (beside[path].size, beside[path].mtime_ns) for path in found.sidecars}
     sidecars = full or read != there_now
     if not (changed or new or gone or differs or sidecars):
         return None
@@ -273,7 +273,7 @@ def _facts(found: FoundRun) -> dict[str, Any]:
         "event_file_count": found.event_files,
         "modified": None if newest is None else _moment(newest),
         "warnings": [
-            {"kind": p.kind, "path": plain(_text(p.path)), "detail": plain(p.detail)}
+            {"kind": p.kind, "path": plain(masks.shown(p.path)), "detail": plain(redact.text(p.detail))}
             for p in found.problems[:WARNINGS_KEPT]
         ],
     }
@@ -282,12 +282,12 @@ def _facts(found: FoundRun) -> dict[str, Any]:
 def _name_by_layout(known: KnownRun, found: FoundRun, root: bytes, source: Source) -> dict[str, str]:
     """The run's new name where the source's last layout gave it the old one: no person did."""
     last = source.scanned_layout
-    if last in ("", source.layout) or known.name == plain(found.name):
+    if last in ("", source.layout) or known.name == masks.label(found.name):
         return {}
     named = naming.run_name(found.path, layout=last, root=root)
     if found.shape == "job log":
         named = naming.job_name(found.path, layout=last)
-    return {"name": plain(found.name)} if known.name == plain(named[1]) else {}
+    return {"name": masks.label(found.name)} if known.name == masks.label(named[1]) else {}
 
 
 def _moment(mtime_ns: int) -> datetime | None:
@@ -305,7 +305,7 @@ def _writer(found: FoundRun) -> dict[str, Any]:
         match = WRITER.search(log.stat.name) or HOST.search(log.stat.name)
         if match is not None:
             pid = match.groupdict().get("pid")
-            return {"host": plain(_text(match["host"]))[:255], "pid": int(pid) if pid else None}
+            return {"host": plain(masks.shown(match["host"]))[:255], "pid": int(pid) if pid else None}
     return {}
 
 
@@ -318,10 +318,10 @@ def _datasets(source: Source, found: Iterable[FoundRun]) -> dict[str, Dataset]:
     """Rows for all dataset names that occur ("" has none)."""
     names = {one.dataset for one in found if one.dataset}
     Dataset.objects.bulk_create(
-        (Dataset(trainer_id=source.trainer_id, name=plain(name)[:500]) for name in sorted(names)), ignore_conflicts=True)
-    rows = Dataset.objects.filter(trainer_id=source.trainer_id, name__in={plain(name)[:500] for name in names})
+        (Dataset(trainer_id=source.trainer_id, name=masks.label(name)[:500]) for name in sorted(names)), ignore_conflicts=True)
+    rows = Dataset.objects.filter(trainer_id=source.trainer_id, name__in={masks.label(name)[:500] for name in names})
     by_name = {row.name: row for row in rows}
-    return {name: by_name[plain(name)[:500]] for name in names}
+    return {name: by_name[masks.label(name)[:500]] for name in names}
 
 
 def _known_files(source: Source) -> dict[int, dict[bytes, KnownFile]]:
@@ -343,7 +343,3 @@ def _known_runs(source: Source) -> dict[bytes, KnownRun]:
 
 def _batches(found: list[T]) -> Iterable[list[T]]:
     return (found[at : at + BATCH] for at in range(0, len(found), BATCH))
-
-
-def _text(path: bytes) -> str:
-    return path.decode(errors="backslashreplace")

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils.timezone import now
 
-from runs import beside, galleries
+from runs import beside, galleries, masks, redact
 from runs.identity import RACY
 from runs.ingest import Gained, Work, ingest
 from runs.lease import Lease
@@ -176,14 +176,14 @@ class _Sync:
                     Source.objects.filter(pk=source.pk).update(fingerprint=b"")
                 return Synced(source.pk, str(source), missing=missing)
             return Failed(source.pk, str(source), (
-                f"{source.root} is empty, but {active.count()} runs are registered there: is the volume mounted? "
+                f"{source.root_text} is empty, but {active.count()} runs are registered there: is the volume mounted? "
                 "If they are really gone, confirm it in the admin or with sync_runs --confirm-loss."))
         words = {
             RootMissing: "does not exist",
             RootNotDirectory: "is not a folder",
             RootUnreadable: f"cannot be read: {getattr(root, 'detail', '')}",
         }
-        return Failed(source.pk, str(source), f"{source.root} {words[type(root)]}")
+        return Failed(source.pk, str(source), f"{source.root_text} {words[type(root)]}")
 
     def _doubt(self, tree: Tree, plan: Plan) -> str | None:
         """A half-mounted volume: another device, and known runs are gone with it."""
@@ -196,7 +196,7 @@ class _Sync:
         if not away:
             return None
         return (
-            f"{source.root} {what} and {away} known runs are not there: is the volume mounted? "
+            f"{source.root_text} {what} and {away} known runs are not there: is the volume mounted? "
             "If they are really gone, confirm it in the admin or with sync_runs --confirm-loss.")
 
     def _peek(self, path: bytes) -> Peeked | None:
@@ -345,4 +345,4 @@ def _damage(source: Source) -> tuple[int, list[str]]:
 
 
 def _line(problem: Problem) -> str:
-    return f"{naming.display(problem.path) or '.'}: {problem.kind} {problem.detail}".strip()
+    return f"{masks.path(naming.display(problem.path)) or '.'}: {problem.kind} {redact.text(problem.detail)}".strip()

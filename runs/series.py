@@ -6,13 +6,11 @@ import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from django.db import connection
-from django.utils.crypto import salted_hmac
 
-from runs import redact
+from runs import masks
 from runs.chunks import Summary
 
 #: A longer name of a series is cut and ends in its SHA-256: an index row holds 2.7 KB.
@@ -24,20 +22,10 @@ Key = tuple[int, str]
 
 def tag_name(prefix: str, tag: str) -> str:
     """What a series is stored as: without secrets; a name that no index could hold is cut, with its digest."""
-    name = _masked(prefix + tag)
+    name = masks.name(prefix + tag)
     if len(name) * 4 <= NAME_BYTES or len(raw := name.encode(errors="backslashreplace")) <= NAME_BYTES:
         return name
     return f"{raw[: NAME_BYTES - 65].decode(errors='ignore')}~{hashlib.sha256(raw).hexdigest()}"
-
-
-@lru_cache(maxsize=20_000)
-def _masked(name: str) -> str:
-    """A name without secrets.  Two that differ by these alone stay two, told apart by a digest that only we can make."""
-    clean = redact.text(name)
-    if clean == name:
-        return name
-    raw = name.encode(errors="backslashreplace")
-    return f"{clean}~{salted_hmac('runs.series', raw, algorithm='sha256').hexdigest()[:8]}"
 
 
 def ensure_tags(names: Iterable[str]) -> None:

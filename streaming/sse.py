@@ -1,8 +1,9 @@
-"""A job as a stream of server-sent events, for scripts: docs/api.md, "Live".
+"""A job, or a run, as a stream of server-sent events, for scripts: docs/api.md, "Live".
 
-Each stored event is told once: its id is ``version.number``, in the order of commits, and a reader that
-says the last id it had gets what came after it.  While nothing happens a stream holds no connection to
-the database; the hub wakes it, ends it when its token or session is over, and looks by itself every 2 s.
+Each stored event of a job is told once: its id is ``version.number``, in the order of commits, and a reader
+that says the last id it had gets what came after it.  A run has states alone, by its version.  While nothing
+happens a stream holds no connection to the database; the hub wakes it, ends it when its token or session is
+over, and looks by itself every 2 s.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from rest_framework.renderers import BaseRenderer
 from runs import jobstate
 from runs.api.authentication import token_of
 from runs.api.base import ApiView
+from runs.api.details import Standing, visible_run
 from runs.api.jobs import NAME, find
-from runs.api.rendering import ExactJSON
-from runs.models import Event, Job
+from runs.api.rendering import ExactJSON, encode
+from runs.models import Event, Job, Run
 from runs.readers.progress import ENDED
 from runs.snapshot import snapshot
 from runs.streamed import let_go
@@ -46,6 +48,8 @@ KEEPALIVE, MOST_EVENTS, MOST_OF_ONE = 15.0, 500, 50
 Place = tuple[int, float]
 _LAST_ID = re.compile(r"(\d{1,18})(?:\.(\d{1,18}))?")
 _EVERYTHING = float("inf")
+#: The names of the last message.
+_ENDS = {"finished": "complete", "failed": "failed", "killed": "cancelled"}
 
 
 class EventStream(BaseRenderer):
@@ -59,19 +63,19 @@ class EventStream(BaseRenderer):
 
 
 class Stream:
-    """A reader of one job, as the hub sees it."""
+    """A reader of one job or run, as the hub sees it."""
 
     lists = False
 
-    def __init__(self, account: Account, job: int) -> None:
-        self.account, self.job = account, job
+    def __init__(self, account: Account, subject: Subject) -> None:
+        self.account = account
         self.woken = asyncio.Event()
         self.over = False
-        self.keys: dict[Subject, list[Key]] = {("job", job): []}
+        self.keys: dict[Subject, list[Key]] = {subject: []}
         self.shown: dict[Key, int] = {}
 
     def subjects(self) -> set[Subject]:
-        """The job."""
+        """The job or run."""
         return set(self.keys)
 
     def follow_up(self, subject: Subject) -> None:
@@ -97,32 +101,48 @@ class Stream:
         """Nor these."""
 
 
-class JobStream(ApiView):
-    """What happens to a job, as it happens."""
+class StreamView(ApiView):
+    """The base of what tells as it happens."""
 
     renderer_classes = [ExactJSON, EventStream]
 
-    @extend_schema(
-        operation_id="job_stream",
-        parameters=[
-            NAME,
-            OpenApiParameter("Last-Event-ID", str, "header", description="The last id that was read."),
-            OpenApiParameter("since", str, description="The same, for whom headers are hard; 0: from the beginning."),
-        ],
-        responses={(200, TYPE): str, 204: None},
-    )
-    def get(self, request: Request, job: str) -> HttpResponseBase:
-        """Events ``connected``, ``event``, ``progress``, ``complete``, ``failed``, ``cancelled``, ``keepalive``."""
-        row = find(request, job)
+    def told(self, request: Request, subject: Subject, version: int, *, ended: bool) -> HttpResponseBase:
+        """The stream; nothing where the caller has been told the end."""
         account = _account(request)
         if _streams[account.user] >= MOST_OF_ONE:
             raise Throttled(10, f"You read {MOST_OF_ONE} streams already: end one of them.")
         seen = place(request.headers.get("Last-Event-ID") or request.GET.get("since", ""))
-        if seen is not None and seen >= (row.version, _EVERYTHING) and row.status in ENDED:
+        if seen is not None and seen >= (version, _EVERYTHING) and ended:
             return HttpResponse(status=204)  # it has it all: EventSource then asks no more
         let_go()
         headers = {"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"}
-        return StreamingHttpResponse(stream(account, row.pk, seen), content_type=TYPE, headers=headers)
+        return StreamingHttpResponse(stream(account, subject, seen), content_type=TYPE, headers=headers)
+
+
+LAST_ID = [
+    OpenApiParameter("Last-Event-ID", str, "header", description="The last id that was read."),
+    OpenApiParameter("since", str, description="The same, for whom headers are hard; 0: from the beginning."),
+]
+
+
+class JobStream(StreamView):
+    """What happens to a job, as it happens."""
+
+    @extend_schema(operation_id="job_stream", parameters=[NAME, *LAST_ID], responses={(200, TYPE): str, 204: None})
+    def get(self, request: Request, job: str) -> HttpResponseBase:
+        """Events ``connected``, ``event``, ``progress``, ``complete``, ``failed``, ``cancelled``, ``keepalive``."""
+        row = find(request, job)
+        return self.told(request, ("job", row.pk), row.version, ended=row.status in ENDED)
+
+
+class RunStream(StreamView):
+    """How a run stands, as it changes."""
+
+    @extend_schema(operation_id="run_stream", parameters=LAST_ID, responses={(200, TYPE): str, 204: None})
+    def get(self, request: Request, pk: int) -> HttpResponseBase:
+        """Events ``connected``, ``progress``, ``complete``, ``failed``, ``cancelled``, ``keepalive``."""
+        run = visible_run(request, pk, "status", "version")
+        return self.told(request, ("run", run.pk), run.version, ended=run.status in ENDED)
 
 
 _streams: Counter[int] = Counter()
@@ -144,25 +164,28 @@ def place(said: str) -> Place | None:
     return (version, float(number)) if number else (version or -1, _EVERYTHING)
 
 
-async def stream(account: Account, job: int, seen: Place | None) -> AsyncIterator[bytes]:
-    """The messages, until the job has ended or its reader may not see it any more."""
+async def stream(account: Account, subject: Subject, seen: Place | None) -> AsyncIterator[bytes]:
+    """The messages, until the job or run has ended or its reader may not see it any more."""
     here = hub.start()
-    mine = Stream(account, job)
+    mine = Stream(account, subject)
+    look = look_at_job if subject[0] == "job" else look_at_run
     here.join(mine)
     _streams[account.user] += 1
     try:
-        if ("job", job) not in await here.follow(mine, set(), {job}):
+        pk = {subject[1]}
+        if subject not in await (here.follow(mine, set(), pk) if subject[0] == "job" else here.follow(mine, pk, set())):
             return
         first, shown = True, -1
         while not mine.over:
             mine.woken.clear()
             async with here.turns[account.user]:
-                row, events = await ask(look, job, seen)
+                row, events, state = await ask(look, subject[1], seen)
             if row is None:
                 return
             if first:
                 first = False
-                yield b"retry: 2000\n" + message("connected", {"id": row.pk, "job_id": row.external_id, "version": row.version})
+                called = {"job_id": row.external_id} if isinstance(row, Job) else {"name": row.name}
+                yield b"retry: 2000\n" + message("connected", {"id": row.pk, **called, "version": row.version})
             if events:  # in one piece: each piece costs the event loop as much as a small request
                 yield b"".join(told(events))
             if len(events) == MOST_EVENTS:
@@ -172,7 +195,7 @@ async def stream(account: Account, job: int, seen: Place | None) -> AsyncIterato
                 seen = (row.version, _EVERYTHING)
                 if row.version != shown:
                     shown = row.version
-                    yield standing(row)
+                    yield state
                 if row.status in ENDED:
                     return
             while not mine.woken.is_set():
@@ -186,8 +209,23 @@ async def stream(account: Account, job: int, seen: Place | None) -> AsyncIterato
         here.part(mine)
 
 
+Seen = tuple[Job | Run | None, list[Event], bytes]
+
+
+def look_at_run(run: int, seen: Place | None) -> Seen:
+    """The run as it is, and the message that says so."""
+    row = Run.objects.filter(pk=run).select_related("source").first()
+    return row, [], message(_ENDS.get(row.status, "progress"), Standing(row).data, str(row.version)) if row else b""
+
+
+def look_at_job(job: int, seen: Place | None) -> Seen:
+    """The job as it is, the message that says so, and what of its stored events a reader has not had; of one moment."""
+    row, events = look(job, seen)
+    return row, events, standing(row) if row else b""
+
+
 def look(job: int, seen: Place | None) -> tuple[Job | None, list[Event]]:
-    """The job as it is, and what of its stored events a reader has not had; of one moment."""
+    """The job as it is, and what of its stored events a reader has not had."""
     with snapshot():
         row = Job.objects.filter(pk=job).first()
         if row is None or seen is None:
@@ -210,11 +248,10 @@ def told(events: list[Event]) -> Iterator[bytes]:
 def standing(job: Job) -> bytes:
     """The message of how a job stands; its end has a name of its own."""
     state = jobstate.event(job)
-    ends = {"completed": "complete", "failed": "failed", "cancelled": "cancelled"}
-    return message(ends.get(state["status"], "progress"), state, str(job.version))
+    return message(_ENDS.get(job.status, "progress"), state, str(job.version))
 
 
 def message(name: str, data: Any, number: str = "") -> bytes:
     """One message; JSON has no line breaks."""
     said = f"id: {number}\n" if number else ""
-    return f"event: {name}\n{said}data: ".encode() + msgspec.json.encode(data) + b"\n\n"
+    return f"event: {name}\n{said}data: ".encode() + encode(data) + b"\n\n"

@@ -13,6 +13,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from functools import cached_property
+from logging.handlers import SysLogHandler
 from typing import Any
 
 from runs import correlation, redact
@@ -27,21 +28,31 @@ BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 LONGEST_MESSAGE, LONGEST_EXCEPTION = 8_000, 32_000
 
 
-def configuration(service: str, level: str) -> dict[str, Any]:
-    """Django's LOGGING: everything to one stream.  Services write to standard output, commands keep it clean."""
+def configuration(service: str, level: str, collector: str = "") -> dict[str, Any]:
+    """Django's LOGGING: everything to one stream.  Services write to standard output, commands keep it clean.
+
+    A ``collector`` (host:port, or the path of a socket) gets the same lines by syslog.
+    """
+    address = collector if collector.startswith("/") else _host_and_port(collector) if collector else None
     passed_on = {"handlers": [], "propagate": True, "level": "NOTSET"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"ours": {"()": "trainmon.logs.Formatter", "service": service}},
+        "formatters": {
+            "ours": {"()": "trainmon.logs.Formatter", "service": service},
+            "lines": {"()": "trainmon.logs.Formatter", "service": service, "people": False},
+        },
         "handlers": {
             "ours": {
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stderr" if service == COMMAND else "ext://sys.stdout",
                 "formatter": "ours",
             },
+        } | ({"collector": {"()": "trainmon.logs.Collector", "address": address, "formatter": "lines"}} if address else {}),
+        "root": {
+            "handlers": ["ours", *(["collector"] if address else [])],
+            "level": level or ("WARNING" if service == COMMAND else "INFO"),
         },
-        "root": {"handlers": ["ours"], "level": level or ("WARNING" if service == COMMAND else "INFO")},
         "loggers": {
             "django": passed_on,
             "django.server": passed_on,
@@ -56,19 +67,53 @@ def configuration(service: str, level: str) -> dict[str, Any]:
     }
 
 
-class Formatter(logging.Formatter):
-    """Renders a record, whatever is in it: a line that cannot be made says so."""
+def _host_and_port(said: str) -> tuple[str, int]:
+    """ValueError for what is none."""
+    host, _, port = said.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{said!r} is neither host:port nor the path of a socket")
+    return host.strip("[]"), int(port)
 
-    def __init__(self, service: str = COMMAND) -> None:
+
+class Collector(SysLogHandler):
+    """Datagrams to a syslog daemon, or to what speaks its protocol (Vector, Promtail, the OpenTelemetry Collector).
+
+    A datagram waits for nobody: where nothing listens, or a line is too long for one, it is lost; the stream has it.
+    """
+
+    ident = "trainmon: "
+
+    def createSocket(self) -> None:
+        """None yet where nothing listens: the next line tries again."""
+        try:
+            super().createSocket()
+        except OSError:
+            return
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send it, or forget it."""
+        try:
+            super().emit(record)
+        except Exception:  # the stream has it
+            return
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Said nowhere: it would be said again for each line."""
+
+
+class Formatter(logging.Formatter):
+    """Renders a record, whatever is in it: a line that cannot be made says so.  ``people``: words where it is a terminal."""
+
+    def __init__(self, service: str = COMMAND, *, people: bool = True) -> None:
         super().__init__()
-        self.service = service
+        self.service, self.people = service, people
 
     @cached_property
     def rendered(self) -> logging.Formatter:
         """structlog's own formatter with our processors."""
         import structlog
 
-        people = (sys.stderr if self.service == COMMAND else sys.stdout).isatty()
+        people = self.people and (sys.stderr if self.service == COMMAND else sys.stdout).isatty()
         renderer: Any = _for_people if people else structlog.processors.JSONRenderer(serializer=_json)
         return structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[

@@ -128,7 +128,10 @@ if TRAINMON_SERVICE not in logs.SERVICES:
     raise ImproperlyConfigured(f"TRAINMON_SERVICE={TRAINMON_SERVICE} is none of {', '.join(logs.SERVICES)}.")
 if TRAINMON_LOG_LEVEL not in ("", *logs.LEVELS):
     raise ImproperlyConfigured(f"TRAINMON_LOG_LEVEL={TRAINMON_LOG_LEVEL} is none of {', '.join(logs.LEVELS)}.")
-LOGGING = logs.configuration(TRAINMON_SERVICE, TRAINMON_LOG_LEVEL)
+try:
+    LOGGING = logs.configuration(TRAINMON_SERVICE, TRAINMON_LOG_LEVEL, env.str("TRAINMON_SYSLOG", ""))
+except ValueError as error:
+    raise ImproperlyConfigured(f"TRAINMON_SYSLOG: {error}.") from error
 
 ROOT_URLCONF = "trainmon.urls"
 ASGI_APPLICATION = "trainmon.asgi.application"

@@ -77,7 +77,7 @@ class TrainerAdmin(VisibleAdmin):
 class SourceAdmin(VisibleAdmin):
     """The folders that are read, how the last reading went, and reading them now."""
 
-    list_display = ("root", "trainer", "layout", "enabled", "status", "synced", "error_line", "loss_confirmed")
+    list_display = ("root_text", "trainer", "layout", "enabled", "status", "synced", "error_line", "loss_confirmed")
     list_filter = ("status", "enabled", ("trainer", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("trainer",)
     search_fields = ("root", "trainer__name", "trainer__slug")

@@ -44,6 +44,9 @@ class LineQuery(StreamQuery):
     search = serializers.CharField(
         max_length=200, default="", allow_blank=True, trim_whitespace=False, help_text="A text that the line holds, in any case."
     )
+    error_type = serializers.CharField(
+        max_length=200, default="", allow_blank=True, help_text="Lines that tell an error of just this type, in any case."
+    )
     offset = serializers.IntegerField(min_value=0, max_value=10**12, default=0, help_text="Fitting lines to pass over.")
     limit = serializers.IntegerField(min_value=1, max_value=MOST_LINES, default=100, help_text="Lines of a page.")
     tail = serializers.BooleanField(default=False, help_text="From the end on, the newest first.")
@@ -113,7 +116,7 @@ class JobLogView(ApiView):
         })
 
 
-FILTERS = ("level", "event", "search", "offset", "limit", "tail")
+FILTERS = ("level", "event", "search", "error_type", "offset", "limit", "tail")
 
 
 def _stream(job: Job, asked: dict[str, Any]) -> int | None:

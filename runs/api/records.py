@@ -15,6 +15,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from runs import masks
 from runs.api.base import ApiView
 from runs.api.details import visible_run
 from runs.api.paging import NamePageQuery, PageQuery, page, page_of
@@ -205,7 +206,7 @@ def _file(row: dict[str, Any]) -> dict[str, Any]:
         modified = datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (ValueError, OverflowError, OSError):  # beyond the calendar
         modified = None
-    return row | {"modified": modified}
+    return row | {"modified": modified, "prefix": masks.path(row["prefix"])}
 
 
 class TextQuery(PageQuery):

@@ -1,7 +1,7 @@
 """JSON as the API speaks it: exact, UTF-8, and never broken by what a run measured.
 
 NaN and the infinities, for which JSON has no number, are the strings "NaN", "Infinity" and
-"-Infinity".  Times are ISO 8601 in UTC with a Z.  Bytes (paths) are text with escapes.
+"-Infinity".  Times are ISO 8601 in UTC with a Z.  Bytes (paths) are text with escapes and without secrets.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
+
+from runs import masks
 
 
 def encode(data: Any) -> bytes:
@@ -35,7 +37,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes | memoryview):
-        return bytes(value).decode(errors="backslashreplace")
+        return masks.shown(value)
     return str(value)
 
 

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
-from runs import audit
+from runs import audit, masks
 from runs.api.base import ApiView
 from runs.api.paging import PageQuery, page, page_of
 from runs.api.problems import Unavailable
@@ -73,7 +73,7 @@ def sources(user: User | AnonymousUser) -> QuerySet[Source, Any]:
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
     """The row as it is told."""
-    return row | {"syncing": is_syncing(row.pop("leased_by"), row.pop("leased_until"))}
+    return row | {"root": masks.path(row["root"]), "syncing": is_syncing(row.pop("leased_by"), row.pop("leased_until"))}
 
 
 class Sources(ApiView):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import F, Func
 
+from runs import masks
+
 
 class LogFile(models.Model):
     """A log file of a run: where it lies, what it is, where reading goes on.
@@ -64,8 +66,13 @@ class LogFile(models.Model):
 
     @property
     def path_text(self) -> str:
-        """The path for people: bytes that are not UTF-8 are escaped."""
-        return bytes(self.path).decode(errors="backslashreplace")
+        """The path for people: without secrets, bytes that are not UTF-8 escaped."""
+        return masks.shown(self.path)
+
+    @property
+    def prefix_text(self) -> str:
+        """The prefix for people."""
+        return masks.path(self.prefix)
 
     @property
     def unread(self) -> int:

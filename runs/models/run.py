@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.urls import reverse
 
+from runs import masks
 from runs.models.trainer import visible_trainers
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ class Run(models.Model):
 
     @property
     def path_text(self) -> str:
-        """The path for people: bytes that are not UTF-8 are escaped."""
-        return bytes(self.path).decode(errors="backslashreplace")
+        """The path for people: without secrets, bytes that are not UTF-8 escaped."""
+        return masks.shown(self.path)
 
     @property
     def progress(self) -> float | None:

@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils.timezone import now
 
+from runs import masks
 from runs.compiled import Compiled, Given
 from runs.roles import sees_everything
 
@@ -184,11 +185,21 @@ class Source(models.Model):
         ordering = ["trainer__name", "root"]
 
     def __str__(self) -> str:
-        return f"{self.trainer.slug}={self.root}"
+        return f"{self.trainer.slug}={self.root_text}"
 
     def get_absolute_url(self) -> str:
         """The source's page."""
         return reverse("source", args=[self.pk])
+
+    @property
+    def root_text(self) -> str:
+        """The root for people: without secrets."""
+        return masks.path(self.root)
+
+    @property
+    def real_root_text(self) -> str:
+        """Where it leads, for people."""
+        return masks.path(self.real_root)
 
     @property
     def syncing(self) -> bool:

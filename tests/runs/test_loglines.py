@@ -74,6 +74,15 @@ def test_filters_come_before_paging_and_tail_reads_from_the_end(log):
     assert [e["line"] for e in loglines.lines(job, 2498, 9999)] == [2499, 2500]
 
 
+def test_lines_are_found_by_the_type_of_the_error_that_they_tell(log):
+    told = {"level": "ERROR", "event": "training.failed", "fields": {"error_type": "HubError", "error": "no answer"}}
+    put(log, record(1, msg="HubError is a word here") + record(2, **told) + record(3, **told, msg="again"))
+    job = Job.objects.get()
+    lines = [loglines.view(job, error_type="huberror", **more) for more in ({}, {"search": "AGAIN"}, {"limit": 1, "tail": True})]
+    assert [([one["line"] for one in page.entries], page.total) for page in lines] == [([2, 3], 2), ([3], 1), ([3], 2)]
+    assert loglines.view(job, error_type="Hub").total == loglines.view(job, error_type="HubError", level="INFO").total == 0
+
+
 def test_entries_have_the_same_shape_in_both_schemas(log):
     put(log, record(1) + json.dumps({
         "timestamp": 1767323045.5, "level": "warn", "service": "worker", "logger": "x", "message": "slow",

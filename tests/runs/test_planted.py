@@ -36,8 +36,8 @@ RAW = ("/raw/", "/checkpoints/")
 
 @pytest.fixture
 def planted(tmp_path: Path, ada: User) -> Run:
-    """A run whose every file tells secrets."""
-    run = tmp_path / "ds" / "run"
+    """A run whose every file tells secrets, and its folders and their names, too."""
+    run = tmp_path / f"token={PASSWORD}" / f"run_{KEY}"
     write(run, ("loss",), 5)
     write_values(run, media(f"sample/{TOKEN}", picture()), scalar(f"lr?api_key={KEY}", 0.1))
     (run / "config.yml").write_text(f"hub:\\n  token: {PASSWORD}\\nnote: '{TEXT}'\\nlr: 0.1\\n".replace("\\n", "\n"))
@@ -52,6 +52,9 @@ def planted(tmp_path: Path, ada: User) -> Run:
     with log.open("a") as file:
         for line in lines:
             file.write(json.dumps({"ts": "2026-01-02T04:00:00Z", "level": "INFO", "job_id": "train-1"} | line) + "\n")
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / f"{TOKEN}.pt").write_bytes(b"weights")
+    (run / f"{TOKEN}.fifo").symlink_to(f"/tmp/token={PASSWORD}")
     (run / "train-1.stdout.log").write_text(f"Epoch 1/2\nStep 5/10 loss=0.5 {TEXT}\nTraceback (most recent call last):\n"
                                             f"  File \"/home/plantedhome/x.py\", line 1\nValueError: {TEXT}\n")
     settle(tmp_path)

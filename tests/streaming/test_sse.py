@@ -24,8 +24,9 @@ from runs import jobstate, signals
 from runs.models import ApiToken, Event, Job, LogFile, Run, Trainer
 from runs.readers.progress import TrainingProgressEvent
 from streaming import sse
+from tests.runs.conftest import signed_in
 from tests.runs.factories import make_file, make_run, make_source
-from tests.streaming.sites import Site, until
+from tests.streaming.sites import Site, change, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("told")]
 
@@ -67,8 +68,8 @@ def advance(job: Job, file: LogFile | None = None, events: int = 0, **fields: An
 
 
 @contextmanager
-def curl(site: Site, key: str, name: str | int = "train-1", *more: str) -> Iterator[subprocess.Popen[str]]:
-    command = ["curl", "-sNi", "-H", f"Authorization: Bearer {key}", *more, f"{site.url}/api/jobs/{name}/stream"]
+def curl(site: Site, key: str, name: str | int = "train-1", *more: str, of: str = "jobs") -> Iterator[subprocess.Popen[str]]:
+    command = ["curl", "-sNi", "-H", f"Authorization: Bearer {key}", *more, f"{site.url}/api/{of}/{name}/stream"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process
@@ -105,6 +106,24 @@ def test_curl_sees_the_state_each_event_and_the_end(bused: Site, job: Job, file:
         name, _, state = next(told)
         assert (name, state["error_type"], state["error"]) == ("failed", "RuntimeError", "out of memory")
         assert list(told) == [] and process.wait(5) == 0
+
+
+def test_a_run_is_told_as_its_status_has_it_until_its_end(bused: Site, run: Run, key: str, alice: User):
+    Run.objects.filter(pk=run.pk).update(status="running", step=1, total_steps=10)
+    with curl(bused, key, run.pk, of="runs") as process:
+        told = messages(process)
+        assert next(told) == ("connected", "", {"id": run.pk, "name": "qwen", "version": run.version})
+        name, number, state = next(told)
+        assert (name, number, state["progress"]) == ("progress", str(run.version), 0.1)
+        assert state == signed_in(alice).get(f"/api/runs/{run.pk}/status/").json()
+        version = change(run, status="failed", status_reason="its log said so", step=7)
+        name, number, state = next(told)
+        assert (name, number, state["step"], state["status_reason"]) == ("failed", str(version), 7, "its log said so")
+        assert list(told) == [] and process.wait(5) == 0
+    with curl(bused, key, run.pk, "-H", f"Last-Event-ID: {version}", of="runs") as process:
+        assert "204" in str(process.communicate(timeout=10)[0]).splitlines()[0]
+    with curl(bused, key, run.pk, "-H", f"Last-Event-ID: {version - 1}", of="runs") as process:
+        assert [one[0] for one in messages(process)] == ["connected", "failed"]
 
 
 @pytest.mark.parametrize(("status", "name"), [("finished", "complete"), ("failed", "failed"), ("killed", "cancelled")])

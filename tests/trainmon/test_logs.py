@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from django.conf import settings
 
 from runs import correlation, redact
 from trainmon.correlated import Correlated
-from trainmon.logs import Formatter, catch_all, configuration
+from trainmon.logs import Collector, Formatter, catch_all, configuration
 
 FIELDS = ["timestamp", "level", "service", "logger", "message", "correlation_id"]
 
@@ -168,3 +170,30 @@ async def test_the_application_sees_the_valid_id_alone(sink: Sink) -> None:
     spoken = ApplicationCommunicator(Correlated(application), scope)
     out = await spoken.receive_output()
     assert len(seen) == 2 and seen[0].decode() == seen[1] == dict(out["headers"])[b"x-correlation-id"].decode() != "no good"
+
+
+def test_a_collector_gets_every_line_and_may_be_away(tmp_path: Path) -> None:
+    at = str(tmp_path / "log")
+    made = logging.getLogger("tests.collected")
+    handler = Collector(address=at)
+    handler.setFormatter(Formatter("web", people=False))
+    handler.emit(made.makeRecord("tests", logging.INFO, "", 0, "nobody listens yet", (), None))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listens:
+        listens.bind(at)
+        listens.settimeout(5)
+        handler.emit(made.makeRecord("tests", logging.WARNING, "", 0, "password=hunter22", (), None))
+        said = listens.recv(65536).decode().rstrip("\0")
+        assert said.startswith("<12>trainmon: ")
+        line = json.loads(said.partition(": ")[2])
+        assert list(line) == FIELDS and line["message"] == "password=***REDACTED***"
+        handler.emit(made.makeRecord("tests", logging.WARNING, "", 0, "x" * 7000 + "y" * 300_000, (), None))
+    handler.emit(made.makeRecord("tests", logging.INFO, "", 0, "nobody listens any more", (), None))
+    handler.close()
+
+
+def test_where_the_collector_is_must_be_understood() -> None:
+    assert configuration("web", "", "[::1]:514")["handlers"]["collector"]["address"] == ("::1", 514)
+    assert "collector" in configuration("web", "", "/dev/log")["root"]["handlers"]
+    for wrong in ("localhost", "localhost:x", ":514", "h:70000"):
+        with pytest.raises(ValueError, match="neither"):
+            configuration("web", "", wrong)

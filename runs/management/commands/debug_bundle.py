@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from runs import audit, bundle, loglines
+from runs import audit, bundle, loglines, masks
 from runs.models import Job
 from runs.readers.naming import display
 
@@ -40,14 +40,14 @@ class Command(BaseCommand):
 
     def find(self, said: str) -> Job:
         """The one job of this number or id."""
-        called = Q(external_id=said)
+        called = Q(external_id__in={said, masks.name(said)[:200]})
         if said.isascii() and said.isdigit() and len(said) < 19:
             called |= Q(pk=int(said))
         found = list(Job.objects.filter(called).select_related("run", "source__trainer")[:20]) if "\0" not in said else []
         if len(found) == 1:
             return found[0]
         if not found:
-            raise CommandError(f"There is no job {display(said.encode())}.", returncode=2)
+            raise CommandError(f"There is no job {display(masks.name(said).encode())}.", returncode=2)
         told = ", ".join(f"{job.pk} (trainer {job.source.trainer.slug}, run {display(job.run.name.encode())})" for job in found)
         raise CommandError(f"Several jobs are called so; name one by its number: {told}", returncode=2)
 
