@@ -50,6 +50,8 @@ class Member(Protocol):
     lists: bool
     keys: dict[Subject, list[Key]]
     shown: dict[Key, int]
+    #: When (the loop's time) its next frame may be rendered; what is rendered sooner would be old when it is sent.
+    due: float
 
     def subjects(self) -> set[Subject]:
         """The runs and jobs that it shows."""
@@ -181,8 +183,9 @@ class Hub:
         self._soil(subject)
 
     def _soil(self, subject: Subject, now: bool = False) -> None:
-        """Have a run or job rendered, when its time has come."""
-        self.dirty[subject] = 0.0 if now else self.not_before.get(subject, 0.0)
+        """Have a run or job rendered, when its time has come: as soon as one of those that show it takes a frame again."""
+        soonest = min((reader.due for reader in self.watching.get(subject, ())), default=0.0)
+        self.dirty[subject] = 0.0 if now else max(soonest, self.not_before.get(subject, 0.0))
         self.woken.set()
 
     def _stir(self, sources: set[int]) -> None:
@@ -306,6 +309,7 @@ class Hub:
                 del self.dirty[subject]
                 known = self.known.get(subject)
                 self.not_before[subject] = now + (JOB_PACE if known and known.paced else PACE)
+            self._engage(due, now)
             if due:
                 try:
                     await self._serve(due)
@@ -317,6 +321,12 @@ class Hub:
                 await asyncio.sleep(min(REST, self.loop.time() - now))
             if self.dirty:
                 self.loop.call_at(min(self.dirty.values()), self.woken.set)
+
+    def _engage(self, subjects: list[Subject], now: float) -> None:
+        """Those that show what is rendered now get a frame of it: the next one is rendered for when they can be sent one."""
+        for reader in {reader for subject in subjects for reader in self.watching.get(subject, ())}:
+            if reader.due <= now:
+                reader.due = now + PACE
 
     async def _serve(self, subjects: list[Subject]) -> None:
         """Render what changed, each once, and offer it to those that show it."""

@@ -61,6 +61,7 @@ class Reader:
         self.code = 0
         self.seq = 0
         self.sent_at = time.monotonic() - GAP
+        self.due = 0.0
         #: Frames under way: number, when sent, bytes.
         self.under_way: deque[tuple[int, float, int]] = deque()
 

@@ -66,6 +66,7 @@ class Stream:
     """A reader of one job or run, as the hub sees it."""
 
     lists = False
+    due = 0.0
 
     def __init__(self, account: Account, subject: Subject) -> None:
         self.account = account

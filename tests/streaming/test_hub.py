@@ -76,15 +76,38 @@ async def test_many_changes_are_ten_frames_a_second_and_the_last_state(alice: Us
     await page.leave()
 
 
-async def test_a_fragment_is_rendered_once_for_all_pages(alice: User, bob: User, run: Run, monkeypatch: pytest.MonkeyPatch):
-    rendered = []
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The runs of which a row was rendered, in turn."""
+    found: list[int] = []
     kind = rendering.KINDS["run-row"]
 
     def counted(ids: Any, spec: str) -> Any:
-        rendered.extend(ids)
+        found.extend(ids)
         return kind.render(ids, spec)
 
     monkeypatch.setitem(rendering.KINDS, "run-row", type(kind)(kind.subject, counted, kind.check))
+    return found
+
+
+async def test_what_a_page_cannot_be_sent_yet_is_rendered_when_it_can(alice: User, run: Run, rendered: list[int]):
+    page = await near(alice)
+    await page.say(watch=[row(run, -1)])
+    await page.frame()
+    here, subject = hub.start(), ("run", run.pk)
+    (reader,) = here.readers
+    reader.due = until = here.loop.time() + 3600
+    versions = [await changed(run, step=step) for step in (7, 8)]
+    while here.version_of(subject) < versions[-1]:
+        await asyncio.sleep(0.01)
+    assert here.dirty == {subject: until} and rendered == [run.pk]
+    reader.due = 0.0
+    last = await changed(run, step=9)
+    assert (await page.frame())["fragments"][0]["version"] == last and rendered == [run.pk] * 2
+    await page.leave()
+
+
+async def test_a_fragment_is_rendered_once_for_all_pages(alice: User, bob: User, run: Run, rendered: list[int]):
     pages = [await near(user) for user in (alice, bob, alice)]
     for page in pages:
         await page.say(watch=[row(run)])
