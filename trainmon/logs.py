@@ -146,7 +146,8 @@ class Formatter(logging.Formatter):
             if (extra := record.__dict__.get(name)) is not None:
                 line[name] = _values(extra)
         if exception := said.get("exception"):
-            line["exception"] = exception[-LONGEST_EXCEPTION:]
+            # cleaned, then cut: half a secret, or one without its key, would not be told
+            line["exception"] = redact.text(exception[-2 * LONGEST_EXCEPTION:])[-LONGEST_EXCEPTION:]
         return redact.value(line)  # type: ignore[no-any-return]
 
 

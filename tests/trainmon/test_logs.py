@@ -99,6 +99,8 @@ def test_a_very_long_exception_keeps_its_end(sink: Sink) -> None:
     sink.log.error("x", exc_info=ValueError("a" * 100_000 + " the end"))
     (line,) = sink.lines()
     assert line["exception"].endswith("the end") and len(line["exception"]) <= 32_000
+    sink.log.error("x", exc_info=ValueError("password=hunter2x" + " a" * 15_995))  # the cut falls between key and value
+    assert "hunter2x" not in sink.stream.getvalue()
 
 
 def test_people_at_a_terminal_read_words_that_steer_nothing() -> None:
