@@ -57,5 +57,5 @@ def test_it_is_said_the_others_go_on_and_it_comes_back(sources: tuple[Source, So
 def test_a_follower_ends_although_a_mount_hangs(sources: tuple[Source, Source]) -> None:
     with hanging(Path(sources[0].root)), following(TRAINMON_SCAN_DEADLINE="3"):
         until(lambda: is_said(sources[0]), 60)
-        grow(sources[1], 0)
+        grow(sources[1], 1)
     assert not Run.objects.filter(source=sources[0]).exists()
