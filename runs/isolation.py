@@ -129,6 +129,8 @@ def _child(work: Work, argument: Any, pipe: Connection, parents_end: Connection,
         # a restart passes by itself, a full disk does not
         passing = not isinstance(error.__cause__, errors.DiskFull)
         end = Broken(f"the database failed: {error}".strip(), database=passing)
+    except BrokenPipeError:  # whoever asked has ended
+        end = Broken("nobody listens any more")
     except Exception as error:  # the parent tells it; nothing is swallowed
         log.exception("The child failed", extra={"event": "child.failed"})
         end = Broken(f"{type(error).__name__}: {error}")
