@@ -69,10 +69,10 @@ def run_rows(ids: Sequence[int], spec: str) -> Rendered:
     names = {column.source.tag for column in columns if isinstance(column.source, Metric)}
     if any(column.key == "metric" for column in columns):
         names |= set(MAIN_TAGS)
-    alive = list(Run.objects.active().filter(pk__in=ids).order_by().values_list("pk", flat=True))
-    of = Source.objects.filter(runs__in=alive).distinct().select_related("trainer")
+    alive = dict(Run.objects.active().filter(pk__in=ids).order_by().values_list("pk", "source_id"))
+    of = Source.objects.filter(pk__in=set(alive.values())).select_related("trainer")
     sources = {source.pk: source for source in of.defer(*(name.removeprefix("source__") for name in OF_SOURCE))}
-    found = rows(alive, columns, tag_ids(names), sources)
+    found = rows(list(alive), columns, tag_ids(names), sources)
     dress_rows(found, None, {run.pk: run.cells["main"] for run in found if "main" in run.cells})
     pick = "choose" if QueryDict(spec).get("pick") == "choose" else ""
     return {run.pk: lines([run], columns, pick) for run in found}
