@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from servestatic.middleware import ServeStaticMiddleware
 
+from tests.trainmon.machine import living, manage, wait_until
+from trainmon.embedded import locks
 from trainmon.embedded.ensure import ensure
 
 # Test databases are thrown away: no crash of the machine may cost more than a second run.
@@ -18,3 +28,61 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """Start the database when the first test needs it; it ends with the last process of the session."""
     if not os.environ.get("DATABASE_URL"):
         ensure(settings.HOME, CARELESS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_listed_once() -> Iterator[None]:
+    """Each `Client()` makes the chain of middleware anew, and walking the static files is nearly all that it costs."""
+    listed: dict[str, Any] = {}
+    walk = ServeStaticMiddleware.add_files_from_finders
+
+    def once(self: ServeStaticMiddleware) -> None:
+        if not listed:
+            walk(self)
+            listed.update(self.files)
+        self.files.update(listed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServeStaticMiddleware, "add_files_from_finders", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def passwords_are_hashed_in_little_time() -> Iterator[None]:
+    """A million rounds take half a second of the processor, at each sign-in and each wrong guess."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PBKDF2PasswordHasher, "iterations", 1000)
+        yield
+
+
+@pytest.fixture(scope="session")
+def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes a TRAINMON_HOME whose database has its tables: a copy of one that is made once for all workers.
+
+    initdb and the migrations take six seconds of a processor; the tests that are about them begin with nothing.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder) / "with-tables"
+
+    def make(home: Path) -> Path:
+        folder.mkdir(exist_ok=True)
+        with locks.locked(folder / "lock", timeout=120):
+            if not (folder / "postgres").exists():
+                migrated_into(folder / "postgres")
+        home.mkdir(parents=True)
+        subprocess.run(["cp", "-a", folder / "postgres", home / "postgres"], check=True)
+        return home
+
+    return make
+
+
+def migrated_into(postgres: Path) -> None:
+    """A database directory that a migrate has made and left, in its final state."""
+    # Not in pytest's own folder: that is 0700, and PostgreSQL runs as somebody else where we are root.
+    made = Path(tempfile.mkdtemp(prefix="tm-"))
+    made.chmod(0o755)
+    done = manage(made / "home", "migrate", "-v0")
+    assert done.returncode == 0, done.stderr
+    assert wait_until(lambda: not living(made / "home"), 15)
+    shutil.move(made / "home/postgres", postgres)
+    shutil.rmtree(made)

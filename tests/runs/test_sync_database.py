@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from trainmon.embedded.postgres import Postgres, StartFailed
 children = []
 while True:
     try:
-        children.append(Postgres(Places(Path(sys.argv[1]))).start())
+        children.append(Postgres(Places(Path(sys.argv[1])), {"fsync": "off"}).start())
     except StartFailed:
         pass
     time.sleep(0.2)
@@ -49,21 +49,22 @@ assert one["runs"] and same(one, two)
 
 
 class Server:
-    """A PostgreSQL of the test's own, on a small disk where ``disk`` says its bytes."""
+    """A PostgreSQL of the test's own with our tables, on a small disk where ``disk`` says its bytes."""
 
-    def __init__(self, home: Path, disk: int = 0) -> None:
+    def __init__(self, home: Path, with_tables: Callable[[Path], Path], disk: int = 0) -> None:
         self.home, self.places = home, Places(home)
         self.postgres = Postgres(self.places)
         self.url = f"postgresql://trainmon@:5432/trainmon?host={str(self.places.sockets).replace('/', '%2F')}"
         keeper = [sys.executable, "-c", KEEPER, str(home)]
         if disk:
-            folder = self.places.data.parent
+            made, folder = with_tables(home.with_name("made")) / "postgres", self.places.data.parent
             folder.mkdir(parents=True)
-            mounted = f'mount -t tmpfs -o size={disk},mode=755 small {folder} && exec "$@"'
+            mounted = f'mount -t tmpfs -o size={disk},mode=755 small {folder} && cp -a {made}/. {folder} && exec "$@"'
             keeper = ["unshare", "--mount", "sh", "-c", mounted, "sh", *keeper]
+        else:
+            with_tables(home)
         self.keeper = subprocess.Popen(keeper, cwd=ROOT, start_new_session=True)
         self.wait()
-        self.manage("migrate", "--verbosity", "0")
 
     def wait(self) -> None:
         until = time.monotonic() + 60
@@ -136,8 +137,8 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def server(home: Path) -> Iterator[Server]:
-    made = Server(home)
+def server(home: Path, with_tables: Callable[[Path], Path]) -> Iterator[Server]:
+    made = Server(home, with_tables)
     yield made
     made.end()
 
@@ -145,7 +146,7 @@ def server(home: Path) -> Iterator[Server]:
 def test_a_database_that_restarts_amid_a_sync_costs_a_moment_and_no_point(server, tmp_path):
     dice, crashed = random.Random(), 0
     for workers in "12":
-        root = varied_tree(tmp_path / f"one{workers}", times=8)
+        root = varied_tree(tmp_path / f"one{workers}", times=4)
         equal = copy(root, tmp_path / f"two{workers}")
         process = server.start(f"a{workers}={root}", "--workers", workers)
         until = time.monotonic() + 60
@@ -155,7 +156,7 @@ def test_a_database_that_restarts_amid_a_sync_costs_a_moment_and_no_point(server
         crashed += process.poll() is None
         server.crash()
         out, err = process.communicate(timeout=120)
-        assert process.returncode == 1 and "Traceback (most recent call last):\n  File \"/work/main/manage.py" not in err, err
+        assert process.returncode == 1 and "Traceback" not in err, err
         server.wait()
         for path, slug in ((root, f"a{workers}"), (equal, f"b{workers}")):
             again = server.run(argv(f"{slug}={path}"))
@@ -165,16 +166,16 @@ def test_a_database_that_restarts_amid_a_sync_costs_a_moment_and_no_point(server
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
-def test_a_full_disk_under_the_database_is_said_and_loses_nothing(home, tmp_path):
+def test_a_full_disk_under_the_database_is_said_and_loses_nothing(home, with_tables, tmp_path):
     root = tmp_path / "logs"
     dice = random.Random(1)
+    written = b"".join(record(step, WALL + dice.random() * 1e6, simple("loss", dice.random())) for step in range(20_000))
     for run in range(12):
         (root / f"run{run}").mkdir(parents=True)
-        (root / f"run{run}" / "events.out.tfevents.1700000000.host.1.0").write_bytes(b"".join(
-            record(step, WALL + dice.random() * 1e6, simple("loss", dice.random())) for step in range(20_000)))
+        (root / f"run{run}" / "events.out.tfevents.1700000000.host.1.0").write_bytes(written)
     settle(root, 86_400)
     equal = copy(root, tmp_path / "equal")
-    server = Server(home, disk=300 << 20)
+    server = Server(home, with_tables, disk=300 << 20)
     try:
         free = shutil.disk_usage(server.disk).free
         with (server.disk / "ballast").open("wb") as ballast:

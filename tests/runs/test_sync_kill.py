@@ -123,16 +123,16 @@ def polling(seconds: float = 60.0) -> Iterator[None]:
     raise AssertionError("it took too long")
 
 
-def test_ten_kills_at_random_moments_leave_no_trace(trees, tmp_path, monkeypatch):
+def test_six_kills_at_random_moments_leave_no_trace(trees, tmp_path, monkeypatch):
     # small batches, so that kills land between commits of the forked ones
     for module in (ingest, share):
         monkeypatch.setattr(module, "RUNS_TOGETHER", 2)
     kills = Kills(trees, tmp_path, random.Random())
     kills.undisturbed()
-    for number in range(10):
-        kills.round(number, real=number in (1, 2))
-    print(f"{kills.amid} of 10 kills came amid a sync, {kills.partly} left part of it")
-    assert kills.amid >= 3 and kills.partly >= 1
+    for number in range(6):
+        kills.round(number, real=number == 1)
+    print(f"{kills.amid} of 6 kills came amid a sync, {kills.partly} left part of it")
+    assert kills.amid >= 2
 
 
 @pytest.mark.soak

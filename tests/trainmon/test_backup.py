@@ -112,8 +112,8 @@ def test_a_restore_that_lacks_rows_is_undone(tmp_path):
         assert backup.one(client, "select count(*) from pg_database where datname = 'never_made'") == 0
 
 
-def test_from_one_data_directory_into_another(home):
-    assert manage(home, "migrate", "-v0").returncode == 0
+def test_from_one_data_directory_into_another(home, with_tables):
+    with_tables(home)
     ask(home, "insert into auth_group (name) values ('kept')")
     done = manage(home, "backup")
     assert done.returncode == 0, done.stderr

@@ -58,7 +58,8 @@ def test_eight_commands_from_cold_and_three_of_them_killed(home, tmp_path):
     assert ask(home).stdout == "said 42\n"
 
 
-def test_two_commands_share_one_server_which_outlives_the_first(home, tmp_path):
+def test_two_commands_share_one_server_which_outlives_the_first(home, with_tables, tmp_path):
+    with_tables(home)
     server = Postgres(Places(home))
     assert ask(home).returncode == 0
     with holding(home, tmp_path):
@@ -69,7 +70,8 @@ def test_two_commands_share_one_server_which_outlives_the_first(home, tmp_path):
     assert gone(home)
 
 
-def test_a_killed_watcher_is_replaced_by_the_next_command(home, tmp_path):
+def test_a_killed_watcher_is_replaced_by_the_next_command(home, with_tables, tmp_path):
+    with_tables(home)
     with holding(home, tmp_path):
         watcher = next(p for p in living(home) if "trainmon.embedded.watcher" in p.cmdline())
         watcher.kill()
@@ -78,7 +80,8 @@ def test_a_killed_watcher_is_replaced_by_the_next_command(home, tmp_path):
     assert gone(home)
 
 
-def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(home):
+def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(home, with_tables):
+    with_tables(home)
     assert ask(home).returncode == 0
     assert gone(home)
     stranger = subprocess.Popen(["sleep", "60"])
@@ -93,7 +96,8 @@ def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(home):
         stranger.wait()
 
 
-def test_a_postmaster_killed_outright_is_started_again_with_its_data(home, tmp_path):
+def test_a_postmaster_killed_outright_is_started_again_with_its_data(home, with_tables, tmp_path):
+    with_tables(home)
     assert ask(home, "create table kept as select 7 as n").returncode == 0
     with holding(home, tmp_path):
         pid = Postgres(Places(home)).pid()

@@ -23,8 +23,8 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
-def site(shared_home) -> Iterator[Site]:
-    shared_home.parent.mkdir(exist_ok=True)
+def site(shared_home, with_tables) -> Iterator[Site]:
+    with_tables(shared_home)
     site = up(shared_home, shared_home.parent / "output", TRAINMON_ADMIN_PASSWORD=PASSWORD, TRAINMON_SYNC_INTERVAL="600",
               TRAINMON_CORRELATION_ID="of-the-shell")
     yield site

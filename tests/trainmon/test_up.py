@@ -20,7 +20,7 @@ import pytest
 from tensorboardX import SummaryWriter
 
 from tests.runs.following import step
-from tests.trainmon.machine import ROOT, as_user, ask, environment, living, manage, spawn, wait_until
+from tests.trainmon.machine import ROOT, as_user, ask, asking, environment, living, manage, spawn, wait_until
 from trainmon.embedded import port
 from trainmon.embedded.children import Logs
 from trainmon.embedded.places import Places
@@ -151,7 +151,21 @@ def test_a_killed_child_comes_back(site, words):
     before = site.child(*words)
     assert before, site.said()
     before.kill()
-    assert wait_until(lambda: (now := site.child(*words)) is not None and now.pid != before.pid)
+    assert wait_until(lambda: (now := site.child(*words)) is not None and now.pid != before.pid), site.said()
+    assert wait_until(lambda: site.status() == 200), site.said()
+
+
+def test_a_child_that_needs_the_database_leaves_its_start_to_up(site, tmp_path):
+    site.process.send_signal(signal.SIGSTOP)
+    try:
+        site.child("postgres", "-D").kill()
+        child = spawn(asking(site.home), site.home, tmp_path / "said", TRAINMON_SUPERVISED=str(site.home))
+        time.sleep(1)
+        assert child.poll() is None
+    finally:
+        site.process.send_signal(signal.SIGCONT)
+    assert child.wait(30) == 0 and (tmp_path / "said").read_text() == "said 42\n"
+    assert site.child("postgres", "-D"), site.said()
     assert wait_until(lambda: site.status() == 200), site.said()
 
 
@@ -186,7 +200,8 @@ def test_an_impossible_address_is_said_clearly(home, host, number):
     assert done.returncode == 1 and "PORT=" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_killing_the_supervisor_leaves_nothing_and_the_next_up_works(home, tmp_path):
+def test_killing_the_supervisor_leaves_nothing_and_the_next_up_works(home, with_tables, tmp_path):
+    with_tables(home)
     first = up(home, tmp_path / "1", TRAINMON_ADMIN_PASSWORD="correct horse battery")
     assert "correct horse" not in first.said() and "from TRAINMON_ADMIN_PASSWORD" in first.said()
     first.process.kill()
@@ -212,7 +227,8 @@ def test_an_ordinary_user_without_a_name_runs_it_all(home, tmp_path):
     assert not living(home), living(home)
 
 
-def test_a_closed_terminal_stops_it_all(home, tmp_path):
+def test_a_closed_terminal_stops_it_all(home, with_tables, tmp_path):
+    with_tables(home)
     reader, writer = os.pipe()
     env = environment(home, PORT="0", LOGS=f"trainer={tmp_path}")
     process = subprocess.Popen(UP, cwd=ROOT, env=env, stdout=writer, stderr=writer, stdin=subprocess.DEVNULL)

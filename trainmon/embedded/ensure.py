@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainmon.embedded import locks
-from trainmon.embedded.places import Places
-from trainmon.embedded.postgres import Postgres
+from trainmon.embedded.places import SUPERVISED, Places
+from trainmon.embedded.postgres import READY_WITHIN, Postgres, StartFailed
 
 
 @dataclass
@@ -34,6 +34,10 @@ def ensure(home: Path, options: dict[str, str] | None = None) -> Lease:
         return _held[home]
     places = Places(home)
     home.mkdir(parents=True, exist_ok=True)
+    if os.environ.get(SUPERVISED) == str(home):
+        wait_for_supervisor(places)
+        _held[home] = take_lease(places)
+        return _held[home]
     with locks.locked(places.start_lock):
         postgres = Postgres(places, options or {})
         # The watcher first: were we killed after the start, it would still stop the server.
@@ -43,6 +47,15 @@ def ensure(home: Path, options: dict[str, str] | None = None) -> Lease:
             postgres.start()
         _held[home] = take_lease(places)
     return _held[home]
+
+
+def wait_for_supervisor(places: Places, patience: float = READY_WITHIN) -> None:
+    """PostgreSQL stays the supervisor's own child: one of ours would die with us, or outlive the supervisor's kill."""
+    postgres, deadline = Postgres(places), time.monotonic() + patience
+    while not postgres.ready():
+        if time.monotonic() > deadline:
+            raise StartFailed(f"The PostgreSQL that `up` looks after in {places.home} was not ready within {patience:.0f} s.")
+        time.sleep(0.05)
 
 
 def take_lease(places: Places, patience: float = 30) -> Lease:

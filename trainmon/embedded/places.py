@@ -12,6 +12,9 @@ from pathlib import Path
 LONGEST_SOCKET_PATH = 100
 POSTGRES_PORT = 5432
 DATABASE = USER = "trainmon"
+# In the environment of what `up` runs: the data directory that it looks after. The next `up` finds by it what a killed
+# one left (where PDEATHSIG is missing), and whoever bears it leaves the starting of servers to its supervisor.
+SUPERVISED = "TRAINMON_SUPERVISED"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 from trainmon.embedded import binaries, identity, valkey
 from trainmon.embedded.children import Program
 from trainmon.embedded.identity import Identity
-from trainmon.embedded.places import Places
+from trainmon.embedded.places import SUPERVISED, Places
 from trainmon.embedded.postgres import make_private
-from trainmon.embedded.supervisor import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 # Connections each: the web's threads and the worker's; PostgreSQL takes 100 in all.
@@ -35,7 +34,7 @@ class Programs:
         """A program of ours in this same Python, as the user that we are."""
         outer = {name: value for name, value in os.environ.items() if name not in OWN}
         env = MALLOC | outer | {
-            MARK: str(self.places.home),
+            SUPERVISED: str(self.places.home),
             "TRAINMON_HOME": str(self.places.home),
             "TRAINMON_DB_POOL": str(pool),
             "PYTHONUNBUFFERED": "1",
@@ -75,7 +74,7 @@ class Programs:
         who = identity.choose(self.places.home, self.places.data, program)
         self.places.logs.mkdir(mode=0o700, exist_ok=True)
         make_private(self.places.sockets, who)
-        env = {"PATH": os.environ.get("PATH", ""), MARK: str(self.places.home)}
+        env = {"PATH": os.environ.get("PATH", ""), SUPERVISED: str(self.places.home)}
         return Program("valkey", valkey.command(program, self.places), self.places.logs, env, Path("/"), who)
 
 

@@ -18,11 +18,9 @@ import psutil
 
 from trainmon.embedded import ensure, locks
 from trainmon.embedded.children import Child, Logs, Watched, kill_all, tail
-from trainmon.embedded.places import Places
+from trainmon.embedded.places import SUPERVISED, Places
 
 PR_SET_CHILD_SUBREAPER = 36
-# In the environment of each child: how the next `up` finds what a killed one left (where PDEATHSIG is missing).
-MARK = "TRAINMON_SUPERVISED"
 TICK = 0.2
 GRACE = 8.0
 
@@ -149,7 +147,7 @@ def left_behind(places: Places) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(places.home):
+            if process.pid != os.getpid() and process.environ().get(SUPERVISED) == str(places.home):
                 found.append(process)
         except psutil.Error:
             continue

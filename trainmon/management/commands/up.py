@@ -20,8 +20,9 @@ from django.db import connections
 
 from trainmon.embedded import binaries, identity, locks, port, postgres, running, valkey
 from trainmon.embedded.children import Database
+from trainmon.embedded.places import SUPERVISED
 from trainmon.embedded.programs import ROOT, Programs
-from trainmon.embedded.supervisor import MARK, StopRequested, Supervisor
+from trainmon.embedded.supervisor import StopRequested, Supervisor
 
 DEFAULT_PORT = 8000
 TROUBLES = (
@@ -179,7 +180,7 @@ class Command(BaseCommand):
 
     def run_command(self, *words: str) -> None:
         """A command of ours on this terminal, while the children are looked after."""
-        env = os.environ | {MARK: str(settings.HOME)}
+        env = os.environ | {SUPERVISED: str(settings.HOME)}
         command = subprocess.Popen([sys.executable, str(ROOT / "manage.py"), *words], env=env, cwd=os.getcwd())
         self.supervisor.wait_for(lambda: command.poll() is not None)
         if command.returncode == 1 and words[0] == "sync_runs":
