@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from runs.models import Run, Trainer
+from runs.models import Job, Run, Trainer
 from streaming import hub, rendering
 from streaming.database import ask
 from tests.runs.factories import make_run, make_source
@@ -104,6 +104,17 @@ async def test_what_a_page_cannot_be_sent_yet_is_rendered_when_it_can(alice: Use
     reader.due = 0.0
     last = await changed(run, step=9)
     assert (await page.frame())["fragments"][0]["version"] == last and rendered == [run.pk] * 2
+    await page.leave()
+
+
+async def test_a_page_of_a_job_and_its_run_hears_of_both_together(alice: User, run: Run):
+    job = await ask(Job.objects.create, run=run, source_id=run.source_id, external_id="j", status="running")
+    page = await near(alice)
+    await page.say(watch=[row(run, -1), {"kind": "job-progress", "id": job.pk, "version": -1}])
+    assert len((await page.frame())["fragments"]) == 2
+    here = hub.start()
+    (reader,) = here.readers
+    assert {reader.due} == set(here.not_before.values()) and len(here.not_before) == 2
     await page.leave()
 
 
