@@ -89,6 +89,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
     if sys.argv[1:2] == ["sync_runs"] and "--watch" in sys.argv:
         os.environ.setdefault("TRAINMON_SERVICE", "follower")
+    if sys.argv[1:2] == ["tensorboards"]:
+        os.environ.setdefault("TRAINMON_SERVICE", "tensorboards")
     # what imports make lives as long as we do: collecting it again and again is a third of the start
     gc.disable()
     import django

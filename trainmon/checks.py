@@ -46,6 +46,8 @@ VARIABLES = {
     "TRAINMON_SUPERVISED",
     "TRAINMON_SYNC_INTERVAL",
     "TRAINMON_SYSLOG",
+    "TRAINMON_TB_PROGRAMS",
+    "TRAINMON_TB_SHARED_HOST",
     "TRAINMON_VIEWERS_RAW",
 }
 POSITIVE = ("TRAINMON_SYNC_INTERVAL", "TRAINMON_SCAN_DEADLINE", "TRAINMON_MAX_TAGS")
@@ -71,6 +73,10 @@ def check_variables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
     if len(settings.TRAINMON_API_RATE) != 3 or min(settings.TRAINMON_API_RATE) < 0:
         said, hint = "TRAINMON_API_RATE must be three numbers.", "TRAINMON_API_RATE=600,120,30: reads, writes, by nobody."
         found.append(Error(said, hint=hint, id="trainmon.E009"))
+    for program in settings.TRAINMON_TB_PROGRAMS:
+        if not os.path.isabs(program) or not os.access(program, os.X_OK):
+            said = f"{program} of TRAINMON_TB_PROGRAMS is no absolute path of a program."
+            found.append(Error(said, hint="TRAINMON_TB_PROGRAMS=/opt/tb-2.15/bin/tensorboard", id="trainmon.E010"))
     return found
 
 

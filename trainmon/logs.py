@@ -20,7 +20,7 @@ from runs import correlation, redact
 from runs.readers.plain import plain, plain_json
 
 COMMAND = "command"
-SERVICES = ("web", "worker", "beat", "follower", COMMAND)
+SERVICES = ("web", "worker", "beat", "follower", "tensorboards", COMMAND)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 #: What some readers take for the end of a line, though JSON does not.
 BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}

@@ -261,6 +261,11 @@ TRAINMON_OLD_DAYS = env.float("TRAINMON_OLD_DAYS", 7.0)
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 
+# Programs of other TensorBoard versions that a trainer's may be set to, absolute paths: forms can name no others.
+TRAINMON_TB_PROGRAMS = env.list("TRAINMON_TB_PROGRAMS", default=[])
+# Where the kernel refuses namespaces: run TensorBoard all the same, reachable by everybody on this host.
+TRAINMON_TB_SHARED_HOST = env.bool("TRAINMON_TB_SHARED_HOST", False)
+
 # The bus and Celery's broker: Valkey or Redis. REDIS_URL, else the embedded Valkey that `up` starts (it may
 # be down: a notice is only a hint); empty where there is none for this platform.
 REDIS_URL = env.str("REDIS_URL", "")

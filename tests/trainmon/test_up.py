@@ -144,8 +144,9 @@ def test_a_second_up_says_who_runs_it(site):
 
 @pytest.mark.parametrize(
     "words",
-    [("daphne",), ("--watch",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",), ("postgres", "-D")],
-    ids=["site", "follower", "worker", "beat", "valkey", "postgres"],
+    [("daphne",), ("manage.py tensorboards",), ("--watch",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",),
+     ("postgres", "-D")],
+    ids=["site", "tensorboards", "follower", "worker", "beat", "valkey", "postgres"],
 )
 def test_a_killed_child_comes_back(site, words):
     before = site.child(*words)

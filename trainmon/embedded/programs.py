@@ -53,6 +53,10 @@ class Programs:
         """What reads the logs as they grow; each of its threads asks for a connection while it needs one."""
         return self.python("follower", "manage.py", "sync_runs", "--watch")
 
+    def tensorboards(self) -> Program:
+        """What keeps a TensorBoard for each trainer; those end with it."""
+        return self.python("tensorboards", "manage.py", "tensorboards")
+
     def demo(self) -> Program:
         """A small training to watch; it ends by itself."""
         return replace(self.python("demo", "manage.py", "demo", "--live"), once=True)

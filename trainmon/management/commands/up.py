@@ -45,7 +45,7 @@ def stop_behind(trouble: BaseException | None) -> StopRequested | None:
 class Command(BaseCommand):
     """Start in order, tell where the site is, look after it until Ctrl-C."""
 
-    help = "Run trainmon: database, migrations, first admin, first sync, site, follower, worker and clock."
+    help = "Run trainmon: database, migrations, first admin, first sync, site, follower, TensorBoards, worker and clock."
     # The database that the checks of other commands ask is what this one starts.
     requires_system_checks: list[str] = []
 
@@ -105,6 +105,7 @@ class Command(BaseCommand):
         self.supervisor.add(self.programs.web(self.listener.fileno()))
         something = self.first_sync()
         self.supervisor.add(self.programs.follower())
+        self.supervisor.add(self.programs.tensorboards())
         if not something:
             self.supervisor.add(self.programs.demo())
         self.supervisor.add(self.programs.worker())
