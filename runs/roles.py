@@ -72,6 +72,15 @@ def sees_raw(user: User | AnonymousUser) -> bool:
     return viewer or user.has_perm("runs.download_raw")
 
 
+def sees_tensorboard(user: User | AnonymousUser) -> bool:
+    """Whether this user may open the TensorBoards that they see the trainers of; TRAINMON_VIEWERS_RAW=0 keeps viewers out.
+
+    TensorBoard shows what the logs say as they say it.  Unset, viewers may look, but download nothing raw.
+    """
+    viewer = settings.TRAINMON_VIEWERS_RAW is not False and user.has_perm("streaming.view_tensorboard")
+    return viewer or user.has_perm("runs.download_raw")
+
+
 def fill_roles(**_: Any) -> None:
     """Create the three groups and give each its permissions; own additions stay.
 

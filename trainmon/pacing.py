@@ -131,4 +131,6 @@ def waiting(send: Send) -> Send:
         if pace.gone:  # Django then ends the response, and with it its file and connection
             raise asyncio.CancelledError
 
+    # whoever must cut a connection finds it as in daphne's own send
+    paced.args = send.args  # type: ignore[attr-defined]
     return paced

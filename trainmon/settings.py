@@ -249,8 +249,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 
 # Who may see a trainer without groups: everyone signed in (default) or nobody but operators.
 TRAINMON_PRIVATE = env.bool("TRAINMON_PRIVATE", False)
-# Whether the role viewer may download log files as they are; operators may.
-TRAINMON_VIEWERS_RAW = env.bool("TRAINMON_VIEWERS_RAW", False)
+# Whether the role viewer sees logs as they are; operators do.  1: raw files and TensorBoard, 0: neither; unset: only TensorBoard.
+TRAINMON_VIEWERS_RAW: bool | None = env.bool("TRAINMON_VIEWERS_RAW") if env.str("TRAINMON_VIEWERS_RAW", "") else None
 # Seconds between two periodic syncs of a source.
 TRAINMON_SYNC_INTERVAL = env.int("TRAINMON_SYNC_INTERVAL", 30)
 # Seconds without any progress after which the scan of a source is given up.
@@ -308,6 +308,8 @@ CELERY_BEAT_SCHEDULE = {
 TRAINMON_API_RATE = env.list("TRAINMON_API_RATE", cast=int, default=[600, 120, 30])
 # Calls a minute of a token that delivers events or files.
 TRAINMON_INGEST_RATE = env.int("TRAINMON_INGEST_RATE", 600)
+# Requests a minute that one user may send to TensorBoards, in each web process; 0: no limit.
+TRAINMON_TB_RATE = env.int("TRAINMON_TB_RATE", 6000)
 # GiB that one trainer may push in all (0: no limit), and MiB that pushing always leaves free on the disk.
 TRAINMON_PUSH_QUOTA = env.int("TRAINMON_PUSH_QUOTA", 20)
 TRAINMON_PUSH_FREE = env.int("TRAINMON_PUSH_FREE", 512)

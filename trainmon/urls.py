@@ -9,6 +9,7 @@ from runs.views.account import account_page, change_password, create_token, revo
 from runs.views.sources import as_of, source_page, sync_now
 from runs.views.trainers import trainer_page
 from runs.views.workspace import workspace
+from streaming.tensorboard.pages import tensorboard_page
 from trainmon import views
 
 admin.autodiscover()
@@ -20,6 +21,10 @@ urlpatterns = [
     path("runs/", include("runs.urls")),
     path("jobs/", include("runs.job_urls")),
     path("trainers/<slug:slug>/", trainer_page, name="trainer"),
+    # while it runs, TensorBoard itself answers below these (streaming/tensorboard/proxy.py)
+    path("tensorboard/<slug:slug>", tensorboard_page),
+    path("tensorboard/<slug:slug>/", tensorboard_page, name="tensorboard"),
+    path("tensorboard/<slug:slug>/<path:rest>", tensorboard_page),
     path("as-of/", as_of, name="as-of"),
     path("sources/<int:pk>/", source_page, name="source"),
     path("sources/<int:pk>/sync/", sync_now, name="source-sync"),
