@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urljoin, urlsplit
 
-from multidict import CIMultiDict
-
 Header = tuple[bytes, bytes]
 
 #: TensorBoard is asked under this name, whatever the caller called us.
@@ -36,16 +34,15 @@ NOTHING_RUNS: Header = (b"content-security-policy", b"default-src 'none'; sandbo
 _SCRIPTS = (b"text/javascript", b"application/javascript", b"application/x-javascript")
 
 
-def upwards(said: Iterable[Header]) -> CIMultiDict[str]:
+def upwards(said: Iterable[Header]) -> dict[str, str]:
     """What of a caller's headers TensorBoard is told."""
     headers = [(name.lower(), value) for name, value in said]
     dropped = {one.strip().lower() for name, value in headers if name == b"connection" for one in value.split(b",")}
-    sent = CIMultiDict[str](
-        (name.decode(), value.decode("latin-1")) for name, value in headers
+    sent = {
+        name.decode(): value.decode() for name, value in headers
         if name in UP and name not in dropped and value.isascii() and not any(sign in value for sign in (b"\r", b"\n", b"\0"))
-    )  # fmt: skip
-    sent["Host"] = HOST
-    return sent
+    }  # fmt: skip
+    return sent | {"Host": HOST}
 
 
 def downwards(raw: Iterable[Header], prefix: str, path: str) -> list[Header]:

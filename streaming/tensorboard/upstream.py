@@ -6,7 +6,6 @@ import asyncio
 from weakref import WeakKeyDictionary
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from streaming.tensorboard.headers import HOST
@@ -48,7 +47,7 @@ def session(socket: str) -> aiohttp.ClientSession:
 
 
 async def ask(
-    socket: str, method: str, path: str, query: str, headers: CIMultiDict[str], body: bytes | None
+    socket: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes | None
 ) -> aiohttp.ClientResponse:
     """The head of its answer."""
     address = URL.build(scheme="http", host=HOST, path=path, query_string=query, encoded=True)
