@@ -1,6 +1,6 @@
 """The runs app: the registry: what trained, what it said, how it stands."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import m2m_changed, post_migrate
 
 
@@ -16,5 +16,6 @@ class RunsConfig(AppConfig):
 
         from runs import roles
 
-        post_migrate.connect(roles.fill_roles, sender=self)
+        for label in roles.OUR_APPS:  # each one's permissions are there after its own turn only
+            post_migrate.connect(roles.fill_roles, sender=apps.get_app_config(label))
         m2m_changed.connect(roles.follow_role, sender=User.groups.through)

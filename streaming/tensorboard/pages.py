@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from csp.decorators import csp_update
+from csp.decorators import csp_replace
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpResponse
@@ -49,7 +49,7 @@ class Standing:
 @login_not_required  # scripts come with a token; who nobody is, is told below
 @csrf_exempt  # it changes nothing, and what TensorBoard's own pages send has no token of ours
 @xframe_options_sameorigin
-@csp_update({"frame-ancestors": ["'self'"]})  # type: ignore[arg-type]  # a view takes more than its request
+@csp_replace({"frame-ancestors": ["'self'"]})  # type: ignore[arg-type]  # a view takes more than its request
 def tensorboard_page(request: HttpRequest, slug: str, rest: str = "") -> HttpResponse:
     """The page of a TensorBoard that does not answer, for those who may open it."""
     try:
@@ -91,14 +91,14 @@ def _away(request: HttpRequest, user: User, trainer: Trainer, board: TensorBoard
     stands = standing(board)
     headers = {"Retry-After": str(stands.again)}
     if _is_script(request):
-        return _line(f"{stands.title}. {stands.words}", 503, headers)
+        return _expected(_line(f"{stands.title}. {stands.words}", 503, headers))
     tail = ""
     if board and board.state == State.FAILED and user.has_perm("runs.change_source"):
         tail = "\n".join(redact.text(line) for line in board.log_tail.splitlines()[-LINES:])
     context = {"trainer": trainer, "board": board, "stands": stands, "tail": tail}
     page = render(request, "tensorboard_away.html", context, status=503)
     page.headers["Retry-After"] = headers["Retry-After"]
-    return page
+    return _expected(page)
 
 
 def standing(board: TensorBoard | None) -> Standing:
@@ -124,3 +124,9 @@ def standing(board: TensorBoard | None) -> Standing:
 
 def _line(words: str, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
     return HttpResponse(f"{words}\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
+
+
+def _expected(answer: HttpResponse) -> HttpResponse:
+    """Not an error of ours: a page that waits asks again and again, and the log need not tell of it each time."""
+    answer._has_been_logged = True  # type: ignore[attr-defined]  # what Django itself looks at
+    return answer
