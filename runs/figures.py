@@ -7,29 +7,18 @@ percentages, so that text is never stretched with it.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runs.charts import Drawing, Line, Main, drawings, main_series
-from runs.models import Bookmark, LogFile, Note, Run, Series
+from runs.charts import Drawing, Line, drawings
+from runs.models import Series
 from runs.thinning import Array, nice_ticks, thin
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
 
 WIDTH, HEIGHT = 1000, 400
 #: Buckets across a figure: about its width in pixels on a page of four columns.
 BUCKETS = 300
-SPARK_WIDTH, SPARK_HEIGHT = 80, 20
-#: Points that the sparklines of one page of runs decode at most.
-SPARK_POINTS = 1_000_000
-#: Sparklines kept in memory, of about 500 bytes: drawing those of a page takes as long as all else on it.
-SPARKS_REMEMBERED = 10_000
-_remembered: dict[tuple[int, int, int, float | None], str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +65,6 @@ class Figure:
         return any(len(tick.label) > 7 for tick in self.y_ticks)
 
 
-@dataclass(frozen=True, slots=True)
-class Spark:
-    """A run's main metric in a list: its tag, last value and a small curve."""
-
-    tag: str
-    last: float | None
-    d: str
-
-
 def figures(series: Sequence[Series]) -> list[Figure]:
     """The figures of some series of a run."""
     drawn = drawings(series)
@@ -96,8 +76,8 @@ def figure(series: Series, drawing: Drawing) -> Figure:
     made = Figure(series, writers=drawing.writers if len(drawing.writers) > 1 else [], coarse=drawing.coarse)
     if not drawing.lines:
         return made
-    left, right = _steps_between(drawing.lines)
-    low, high, scale = _values_between(drawing.lines)
+    left, right = steps_between(drawing.lines)
+    low, high, scale = values_between(drawing.lines)
     for line in drawing.lines:
         css = f"w{line.writer % 10} old" if line.old else f"w{line.writer % 10}"
         strokes = thin(line.steps, line.values * scale, left, right, BUCKETS)
@@ -105,7 +85,7 @@ def figure(series: Series, drawing: Drawing) -> Figure:
         long = [stroke for stroke in strokes if len(stroke[0]) > 1]
         for kind, some in (("line", long), ("line dot", dots)):
             if some:
-                d = _path(some, (left, right), (low, high), (WIDTH, HEIGHT))
+                d = path_of(some, (left, right), (low, high), (WIDTH, HEIGHT))
                 made.paths.append(Path(f"{kind} {css}", d))
     made.paths.extend(_marks(drawing.lines, left, right))
     for restart in drawing.restarts:
@@ -117,13 +97,14 @@ def figure(series: Series, drawing: Drawing) -> Figure:
     return made
 
 
-def _steps_between(lines: Sequence[Line]) -> tuple[float, float]:
+def steps_between(lines: Sequence[Line]) -> tuple[float, float]:
+    """The first and last step; around the only one, where there is no more."""
     left = float(min(line.steps.min() for line in lines))
     right = float(max(line.steps.max() for line in lines))
     return (left, right) if left < right else (left - 0.5, right + 0.5)
 
 
-def _values_between(lines: Sequence[Line]) -> tuple[float, float, float]:
+def values_between(lines: Sequence[Line]) -> tuple[float, float, float]:
     """Bounds of the finite values with some air, and a factor that keeps their distance finite."""
     finite = [line.values[np.isfinite(line.values)] for line in lines]
     finite = [values for values in finite if len(values)]
@@ -138,7 +119,7 @@ def _values_between(lines: Sequence[Line]) -> tuple[float, float, float]:
     return low - air, high + air, scale
 
 
-def _path(
+def path_of(
     strokes: Sequence[tuple[Array, Array]],
     steps: tuple[float, float],
     values: tuple[float, float],
@@ -222,66 +203,3 @@ def axis_numbers(values: Sequence[float]) -> list[str]:
         return ["0" if abs(value) < unit / 1000 else f"{value:.{max(0, digits)}f}" for value in values]
     digits = min(12, max(0, math.floor(math.log10(largest)) + digits))
     return ["0" if abs(value) < unit / 1000 else f"{value:.{digits}e}" for value in values]
-
-
-def dress_rows(
-    runs: Sequence[Run], user: User | AnonymousUser | None = None, main: Mapping[int, Main] | None = None
-) -> Sequence[Run]:
-    """Give each run what its row shows beside its columns, for a whole page of runs at once.
-
-    Its main metric with a sparkline, how many of its files cannot be read further, its
-    notes, and whether the user or the team has bookmarked it.  ``main`` are the main metrics where
-    they were looked up already; none: no sparklines.
-    """
-    ids = [run.pk for run in runs]
-    if not ids:
-        return runs
-    notes = Counter(Note.objects.filter(run__in=ids).order_by().values_list("run", flat=True))
-    bookmarks = _bookmarks(ids, user) if user else {}
-    stuck = Counter(LogFile.objects.filter(run__in=ids).exclude(error="").order_by().values_list("run", flat=True))
-    best = main_series(ids) if main is None else main
-    paths = _sparks([(run, best[run.pk]) for run in runs if run.pk in best])
-    for run in runs:
-        run.unreadable, run.noted = stuck[run.pk], notes[run.pk]
-        run.bookmarked = bookmarks.get(run.pk, False)
-        run.shared_bookmark = run.pk in bookmarks
-        one = best.get(run.pk)
-        run.main = Spark(one.tag, one.last, paths[run.pk]) if one else None
-    return runs
-
-
-def _sparks(pairs: Sequence[tuple[Run, Main]]) -> dict[int, str]:
-    """The sparklines of some runs.  Those of runs that did not change since are remembered."""
-    keys = {run.pk: (one.series, run.version, one.points, one.last_wall) for run, one in pairs}
-    new = [one.series for run, one in pairs if keys[run.pk] not in _remembered]
-    drawn = drawings(list(Series.objects.filter(pk__in=new)), SPARK_POINTS) if new else {}
-    paths = {
-        run.pk: spark(drawn[one.series]) if one.series in drawn else _remembered.get(keys[run.pk], "") for run, one in pairs
-    }
-    if len(_remembered) > SPARKS_REMEMBERED:
-        _remembered.clear()
-    _remembered.update({keys[pk]: path for pk, path in paths.items()})
-    return paths
-
-
-def _bookmarks(ids: Sequence[int], user: User | AnonymousUser) -> dict[int, bool]:
-    """The runs that the user sees bookmarked, and whether a bookmark is their own."""
-    marks: dict[int, bool] = {}
-    for run, owner in Bookmark.objects.visible_to(user).filter(run__in=ids).order_by().values_list("run_id", "owner_id"):
-        marks[run] = marks.get(run, False) or owner == user.pk
-    return marks
-
-
-def spark(drawing: Drawing) -> str:
-    """The path of a sparkline: the last attempts only."""
-    lines = [line for line in drawing.lines if not line.old]
-    if not lines:
-        return ""
-    steps = _steps_between(lines)
-    low, high, scale = _values_between(lines)
-    strokes = [
-        stroke
-        for line in lines
-        for stroke in thin(line.steps, line.values * scale, *steps, SPARK_WIDTH // 2)
-    ]
-    return _path(strokes, steps, (low, high), (SPARK_WIDTH, SPARK_HEIGHT))

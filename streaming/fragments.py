@@ -15,7 +15,7 @@ from django.http import QueryDict
 
 from runs import jobstate
 from runs.charts import MAIN_TAGS
-from runs.figures import dress_rows
+from runs.dressing import dress_rows
 from runs.models import Job, Run, Source
 from runs.query.columns import DEFAULT, PLAIN, Column, column_of
 from runs.query.conditions import tag_ids

@@ -10,7 +10,7 @@ from django.db.models import Count, Model
 from django.http import QueryDict
 from django.template.loader import render_to_string
 
-from runs.figures import dress_rows
+from runs.dressing import dress_rows
 from runs.models import LogFile, Note, Run, Sample, Series, TextSummary
 from runs.views.latest import listed
 from runs.views.page import headed

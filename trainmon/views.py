@@ -21,7 +21,7 @@ from django.views import defaults
 
 from runs.api.problems import Problem, is_api
 from runs.counts import BROKEN, Counts, Held, held
-from runs.figures import dress_rows
+from runs.dressing import dress_rows
 from runs.models import Run, Source, Trainer
 from runs.models.run import Status
 from runs.streamed import let_go

@@ -17,7 +17,7 @@ from runs.models.trainer import visible_trainers
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
-    from runs.figures import Spark
+    from runs.sparks import Spark
 
 
 class Status(models.TextChoices):

@@ -19,8 +19,8 @@ from django.utils.text import slugify
 from runs.templatetags.shown import DASH, count, marks, number, percent, shown_status
 
 if TYPE_CHECKING:
-    from runs.figures import Spark
     from runs.models import Job, Run
+    from runs.sparks import Spark
 
 register = template.Library()
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from runs import saved
-from runs.figures import dress_rows
+from runs.dressing import dress_rows
 from runs.models import Dataset, Source, Trainer
 from runs.models.run import Status
 from runs.query import RunQuery, TooLarge

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, render
 from runs.aggregates import DatasetFigures, by_dataset
 from runs.charts import main_tags
 from runs.counts import held
-from runs.figures import dress_rows
+from runs.dressing import dress_rows
 from runs.models import Dataset, Run, Series, Tag, Trainer
 from runs.views.latest import latest
 

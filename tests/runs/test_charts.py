@@ -10,6 +10,7 @@ import pytest
 
 from runs import charts, figures
 from runs.charts import arrange, span
+from runs.dressing import dress_rows
 from runs.models import LogFile, Series
 from runs.pieces import Piece
 from runs.thinning import nice_ticks, thin
@@ -208,7 +209,7 @@ def test_the_main_metric_is_the_first_known_tag() -> None:
     make_points(run, "eval/loss", [2.0])
     make_points(run, "train/loss", [3.0, 1.0])
     make_points(other, "lr", [0.1])
-    figures.dress_rows([run, other])
+    dress_rows([run, other])
     assert run.main is not None
     assert (run.main.tag, run.main.last) == ("train/loss", 1.0)
     assert other.main is None
