@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.utils.timezone import now
 
-from runs.models import Source
+from runs.models import Heartbeat, Source
 from runs.models.trainer import FOLLOWING
 from runs.sync import sync
 
@@ -36,3 +36,9 @@ def sync_all() -> int:
     for source_id in sources:
         sync_source.apply_async([source_id], expires=settings.TRAINMON_SYNC_INTERVAL)
     return len(sources)
+
+
+@shared_task(name="runs.tasks.heartbeat")
+def heartbeat() -> None:
+    """That the clock, the broker and the worker work: whoever asks for our health looks when this last ran."""
+    Heartbeat.beat("worker")

@@ -54,14 +54,18 @@ class Notice:
     jobs: dict[int, int] = field(default_factory=dict)
     sources: set[int] = field(default_factory=set)
 
-    def add(self, runs: Mapping[int, int], jobs: Mapping[int, int], sources: Collection[int]) -> None:
-        """Take in another notice, unless there are too many already."""
+    def add(self, runs: Mapping[int, int], jobs: Mapping[int, int], sources: Collection[int]) -> int:
+        """Take in another notice, unless there are too many already; how many runs and jobs found no room."""
+        dropped = 0
         for mine, new in ((self.runs, runs), (self.jobs, jobs)):
             for pk, version in new.items():
                 if pk in mine or len(mine) < MOST:
                     mine[pk] = max(version, mine.get(pk, version))
+                else:
+                    dropped += 1
         if len(self.sources) < MOST:
             self.sources.update(sources)
+        return dropped
 
     def message(self) -> dict[str, Any]:
         """As the channel layer carries it: keys of messages are text, so pairs."""
@@ -78,6 +82,8 @@ class Publisher:
         self.idle = threading.Event()
         self.idle.set()
         self.waiting = Notice()
+        #: Changes of runs and jobs that the bus did not get.
+        self.dropped = 0
         self.thread: threading.Thread | None = None
 
     def tell(self, runs: Mapping[int, int], jobs: Mapping[int, int], sources: Collection[int]) -> None:
@@ -87,7 +93,7 @@ class Publisher:
         if in_process():
             return
         with self.lock:
-            self.waiting.add(runs, jobs, sources)
+            self.dropped += self.waiting.add(runs, jobs, sources)
             self.idle.clear()
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -116,6 +122,7 @@ class Publisher:
                     if not failing:
                         log.log(level, "The bus does not take notices (%s): pages look for changes every 2 s.", error)
                     failing = True
+                    self.dropped += len(notice.runs) + len(notice.jobs)
                 with self.lock:
                     if not self.woken.is_set():
                         self.idle.set()
@@ -145,6 +152,11 @@ def on_change(
 ) -> None:
     """Receiver of ``runs.signals.changed``."""
     _publisher.tell(runs, jobs, sources)
+
+
+def dropped() -> int:
+    """Changes of runs and jobs that this process could not tell others of."""
+    return _publisher.dropped
 
 
 def flush(timeout: float = LAST_WORD) -> bool:

@@ -19,9 +19,10 @@ site = get_asgi_application()
 
 from streaming.routing import sockets  # noqa: E402  Django is set up by now
 from streaming.tensorboard.proxy import Proxy  # noqa: E402
+from trainmon.health.probes import Probes  # noqa: E402
 
-# Paced comes first: it looks at daphne's own send
-application = Paced(Correlated(ProtocolTypeRouter({"http": Proxy(Bounded(site)), "websocket": sockets})))
+# Paced comes first: it looks at daphne's own send; probes ask each few seconds, and are in no log
+application = Paced(Probes(Correlated(ProtocolTypeRouter({"http": Proxy(Bounded(site)), "websocket": sockets}))))
 # What is loaded now stays: going through it again and again for garbage would hold up a request for 70 ms.
 gc.collect()
 gc.freeze()

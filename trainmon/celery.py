@@ -36,6 +36,12 @@ def say_it_by_the_log(**_: Any) -> None:
     worker.safe_say = lambda *_, **__: None
 
 
+@signals.worker_ready.connect(weak=False)
+def beat_at_once(**_: Any) -> None:
+    """Else nobody would know for half a minute that it runs."""
+    app.send_task("runs.tasks.heartbeat", expires=30)
+
+
 @signals.worker_shutting_down.connect(weak=False)
 def log_the_end(how: str, **_: Any) -> None:
     """In its place."""

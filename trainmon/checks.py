@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from django.apps import AppConfig
@@ -34,6 +35,8 @@ VARIABLES = {
     "TRAINMON_INGEST_RATE",
     "TRAINMON_LOG_LEVEL",
     "TRAINMON_MAX_TAGS",
+    "TRAINMON_METRICS_FROM",
+    "TRAINMON_METRICS_TOKEN",
     "TRAINMON_OLD_DAYS",
     "TRAINMON_ORIGINS",
     "TRAINMON_PG_BIN",
@@ -78,6 +81,22 @@ def check_variables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
         if not os.path.isabs(program) or not os.access(program, os.X_OK):
             said = f"{program} of TRAINMON_TB_PROGRAMS is no absolute path of a program."
             found.append(Error(said, hint="TRAINMON_TB_PROGRAMS=/opt/tb-2.15/bin/tensorboard", id="trainmon.E010"))
+    return found
+
+
+@register()
+def check_metrics(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Metrics are read by whom one means."""
+    found: list[CheckMessage] = []
+    for one in settings.TRAINMON_METRICS_FROM:
+        try:
+            ip_network(one, strict=False)
+        except ValueError:
+            hint = "TRAINMON_METRICS_FROM=10.0.0.5,192.168.7.0/24: addresses and networks, comma-separated."
+            found.append(Error(f"TRAINMON_METRICS_FROM: {one!r} is no address and no network.", hint=hint, id="trainmon.E012"))
+    if 0 < len(settings.TRAINMON_METRICS_TOKEN) < 16:
+        hint = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        found.append(Error("TRAINMON_METRICS_TOKEN is shorter than 16 characters.", hint=hint, id="trainmon.E013"))
     return found
 
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from django.utils.deprecation import MiddlewareMixin
 
 from runs import correlation
+from trainmon.health import process
 from trainmon.pacing import Application, Message, Send
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Seen:
         self.began = time.monotonic()
         self.status: int | None = None
         self.size = 0
+        #: A connection that lives for long: a socket that was let in, a stream.
+        self.kind = ""
 
     def passing(self, send: Send) -> Send:
         """The same ``send``, which looks and adds the header."""
@@ -72,10 +75,13 @@ class Seen:
                 case "http.response.start":
                     self.status = message["status"]
                     self._name(message)
+                    if any(value.startswith(b"text/event-stream") for _, value in message.get("headers", ())):
+                        self._open("stream")
                 case "http.response.body":
                     self.size += len(message.get("body", b""))
                 case "websocket.accept":
                     self._name(message)
+                    self._open("websocket")
                     self._line("socket.opened", "open")
                 case "websocket.close":
                     self.status = message.get("code", 1000)
@@ -84,13 +90,22 @@ class Seen:
         passed.args = getattr(send, "args", ())  # type: ignore[attr-defined]
         return passed
 
+    def _open(self, kind: str) -> None:
+        self.kind = kind
+        process.opened.labels(kind).inc()
+
     def _name(self, message: Message) -> None:
         headers = [*message.get("headers", ())]
         if not any(name.lower() == NAME for name, _ in headers):
             message["headers"] = [*headers, (NAME, self.id.encode())]
 
     def tell(self) -> None:
-        """The line of the access log: an answer without a status was broken off."""
+        """The line of the access log, and the counters: an answer without a status was broken off."""
+        if self.kind:
+            process.opened.labels(self.kind).dec()
+        if self.scope["type"] == "http":
+            seconds = time.monotonic() - self.began
+            process.answered(self.scope["path"], self.scope["method"], self.status, seconds, stream=bool(self.kind))
         status = "broken off" if self.status is None else str(self.status)
         if self.scope["type"] == "websocket":
             self._line("socket.closed", f"closed {self.status or ''}".strip(), status=self.status)

@@ -42,6 +42,7 @@ def configuration(service: str, level: str, collector: str = "") -> dict[str, An
             "ours": {"()": "trainmon.logs.Formatter", "service": service},
             "lines": {"()": "trainmon.logs.Formatter", "service": service, "people": False},
         },
+        "filters": {"pulse": {"()": "trainmon.logs.Pulse"}},
         "handlers": {
             "ours": {
                 "class": "logging.StreamHandler",
@@ -61,6 +62,9 @@ def configuration(service: str, level: str, collector: str = "") -> dict[str, An
             # a variable that a page lacks is told with all that the page has, a new token's secret too
             "django.template": {"level": "INFO"},
             "axes": {"level": "WARNING"},
+            # twice a half minute, for ever, that all is well
+            "celery.app.trace": passed_on | {"filters": ["pulse"]},
+            "celery.beat": passed_on | {"filters": ["pulse"]},
             # said by its end, too, which has the id of whoever asked
             "celery.worker.strategy": passed_on | {"level": "WARNING"},
         },
@@ -73,6 +77,14 @@ def _host_and_port(said: str) -> tuple[str, int]:
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"{said!r} is neither host:port nor the path of a socket")
     return host.strip("[]"), int(port)
+
+
+class Pulse(logging.Filter):
+    """The worker's heartbeat is seen at /readyz; a line tells only of one that failed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is kept."""
+        return record.levelno > logging.INFO or "runs.tasks.heartbeat" not in record.getMessage()
 
 
 class Collector(SysLogHandler):

@@ -185,7 +185,7 @@ DATABASES = {"default": database()}
 SECRETS = [
     SECRET_KEY,
     str(DATABASES["default"].get("PASSWORD") or ""),
-    *(env.str(name, "") for name in ("PGPASSWORD", "TRAINMON_ADMIN_PASSWORD")),
+    *(env.str(name, "") for name in ("PGPASSWORD", "TRAINMON_ADMIN_PASSWORD", "TRAINMON_METRICS_TOKEN")),
 ]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
@@ -302,7 +302,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": TRAINMON_SYNC_INTERVAL,
         "options": {"expires": TRAINMON_SYNC_INTERVAL},
     },
+    "the worker's heartbeat": {"task": "runs.tasks.heartbeat", "schedule": 30, "options": {"expires": 30}},
 }
+
+# Who may read /metrics and the details of /readyz: whoever has this token, and who calls from these addresses or networks.
+TRAINMON_METRICS_TOKEN = env.str("TRAINMON_METRICS_TOKEN", "")
+TRAINMON_METRICS_FROM = [one.strip() for one in env.list("TRAINMON_METRICS_FROM", default=[]) if one.strip()]
 
 # Calls of the API a minute: reads and writes of each token or user, calls by nobody of each address; 0: no limit.
 TRAINMON_API_RATE = env.list("TRAINMON_API_RATE", cast=int, default=[600, 120, 30])

@@ -1,6 +1,7 @@
 """The registry's models, one file a noun (docs/architecture.md has the picture)."""
 
 from runs.models.audit import AuditEntry
+from runs.models.heartbeat import Heartbeat
 from runs.models.job import Checkpoint, Event, EventId, Job, LogChunk
 from runs.models.logfile import LogFile
 from runs.models.note import Bookmark, Note, SavedView
@@ -18,6 +19,7 @@ __all__ = [
     "Dataset",
     "Event",
     "EventId",
+    "Heartbeat",
     "Job",
     "LogChunk",
     "LogFile",

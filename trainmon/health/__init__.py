@@ -1,0 +1,1 @@
+"""How trainmon itself stands: /healthz, /readyz and /metrics, answered beside Django (docs/operations.md, "Health")."""
