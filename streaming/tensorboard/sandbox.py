@@ -178,6 +178,8 @@ def build_root(plan: Plan) -> None:
     logs = {at: kernel.clone_tree(root, READ_ONLY | kernel.MS_NODEV | kernel.MS_NOEXEC) for at, root in plan.logs.items()}
     new = plan.folder
     kernel.mount("tmpfs", new, kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755,size=1m")
+    os.mkdir(f"{new}/tmp")  # first: a program may itself lie there
+    kernel.mount("tmpfs", f"{new}/tmp", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, "mode=1777,size=64m")
     for path in SYSTEM:
         if os.path.islink(path) and path.count("/") == 1:
             os.symlink(os.readlink(path), new + path)
@@ -222,9 +224,7 @@ def make_own_files(new: str) -> None:
         "nsswitch.conf": "passwd: files\nhosts: files\n",
     }.items():
         Path(f"{new}/etc/{name}").write_text(text)
-    os.makedirs(f"{new}/tmp", exist_ok=True)
     os.makedirs(f"{new}/proc", exist_ok=True)
-    kernel.mount("tmpfs", f"{new}/tmp", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, "mode=1777,size=64m")
     with suppress(OSError):  # a container that hides parts of /proc lets nobody see a whole one: then none
         kernel.mount("proc", f"{new}/proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 

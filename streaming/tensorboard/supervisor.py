@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from django.utils.timezone import now
 
 from runs.models import Source, Trainer
 from streaming.models import TensorBoard
+from streaming.tensorboard import kernel
 from streaming.tensorboard.child import end_orphans
 from streaming.tensorboard.kept import Kept
 from streaming.tensorboard.mounts import sources_of
@@ -116,7 +118,6 @@ class Supervisor:
             kept.rest(kept_state(kept), reason if kept.child else kept.reason)
             with suppress(*AWAY):
                 kept.tell()
-        connections.close_all()
 
 
 def kept_state(kept: Kept) -> str:
@@ -127,4 +128,7 @@ def kept_state(kept: Kept) -> str:
 def keep_all(**_: Any) -> None:
     """The whole of `manage.py tensorboards`."""
     with sole():
+        if sys.platform == "linux":
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # where one runs as our user, our environment has secrets
+
         Supervisor().run()

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streaming.tensorboard import kernel
 from streaming.tensorboard.sandbox import REFUSED, STALE
 from tests.streaming.tensorboard.boxes import AS_ROOT, ORDINARY, below, folder_of, open_box, until
+from tests.streaming.tensorboard.refusing import refuse
 
 USERS = [pytest.param(0, id="as root" if AS_ROOT else "as ourselves"),
          pytest.param(ORDINARY, id="as an ordinary user", marks=[] if AS_ROOT else pytest.mark.skip("not as root"))]
@@ -124,14 +124,6 @@ def test_the_socket_is_for_its_owner_only(uid, folder):
 
 
 def test_where_the_kernel_refuses_nothing_is_started(uid, folder):
-    def refuse() -> None:  # a namespace in which no other can be made
-        us = os.geteuid()
-        kernel.unshare(kernel.NEWUSER)
-        Path("/proc/self/uid_map").write_text(f"{us} {us} 1")
-        Path("/proc/sys/user/max_user_namespaces").write_text("0")
-        kernel.bound(0)
-        kernel.keep_only(0)
-
     box = open_box(folder, uid, "echo started", before=refuse)
     assert box.end() == REFUSED
     assert "namespaces are refused" in box.said() and "started" not in box.said()
