@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIRequest
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
@@ -38,6 +39,7 @@ from streaming.models import TensorBoard
 KEPT, MOST_KEPT = 2.0, 2000
 #: A visit is noted no more often, an opening audited no more often.
 VISITS, OPENINGS = timedelta(seconds=10), timedelta(hours=1)
+AWAY = (OperationalError, InterfaceError)
 
 
 class NoToken(Exception):
@@ -85,9 +87,11 @@ class Admissions:
             self._keep(named, known)
         try:
             return await asyncio.shield(known[1])
-        except Exception:  # the database does not answer: that is no answer to keep, and the site says it in words
-            self._known.pop(named, None)
-            return None
+        except Exception as error:
+            self._known.pop(named, None)  # no answer is none to keep
+            if isinstance(error, AWAY):  # the site says it in words
+                return None
+            raise
 
     def forget(self) -> None:
         """Look everything up anew."""
@@ -158,11 +162,21 @@ def visit(board: TensorBoard) -> None:
         TensorBoard.objects.filter(Q(visited=None) | Q(visited__lte=stale), pk=board.pk).update(visited=now())
 
 
+#: When this process last saw to it, by user and trainer.
+_noted: dict[tuple[int, int], float] = {}
+
+
 def note_opening(request: HttpRequest, user: User, trainer: Trainer) -> None:
     """Write down who opens a TensorBoard, as of raw files: it shows the logs' own words.  Once an hour, not each request."""
+    key, at = (user.pk, trainer.pk), time.monotonic()
+    if _noted.get(key, -math.inf) > at - OPENINGS.total_seconds():
+        return
     since = now() - OPENINGS
     told = AuditEntry.objects.filter(action="open tensorboard", kind="trainer", object_id=trainer.pk, user=user, at__gt=since)
     with transaction.atomic():
         if not told.exists():
             request.user = user
             audit.record(request, "open tensorboard", trainer)
+    if len(_noted) >= MOST_KEPT:
+        _noted.clear()
+    _noted[key] = at

@@ -15,7 +15,7 @@ from runs.models import ApiToken, AuditEntry, Trainer
 from runs.roles import fill_roles
 from streaming.models import TensorBoard
 from tests.runs.factories import make_trainer
-from tests.streaming.sites import Site, cookie_of, site_running, until
+from tests.streaming.sites import Site, cookie_of, until
 from tests.streaming.tensorboard.behind import event_files, get, make_board, tensorboard_running
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,10 +33,9 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "s"
 
 
-@pytest.fixture(scope="module")
-def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_running(tmp_path_factory.mktemp("site")) as running:
-        yield running
+@pytest.fixture
+def site(deaf: Site) -> Site:
+    return deaf
 
 
 @pytest.fixture
@@ -102,12 +101,11 @@ def outcome(answer: Any) -> str:
     return "sign in" if (answer.headers["Location"] or "").startswith("/login/?next=/tensorboard/") else str(answer.status)
 
 
-@pytest.mark.parametrize(("who", "page", "script"), [
-    ("", "sign in", "401"), ("charlie", "403", "403"), ("alice", "200", "200"), ("bob", "200", "200"), ("ada", "200", "200"),
-])  # fmt: skip
-def test_who_opens_it(site: Site, board: TensorBoard, people: dict[str, User], who: str, page: str, script: str) -> None:
-    assert outcome(get(site, PAGE, people.get(who), **HTML)[0]) == page
-    assert outcome(get(site, TAGS, people.get(who))[0]) == script
+def test_who_opens_it(site: Site, board: TensorBoard, people: dict[str, User]) -> None:
+    for who, page, script in (("", "sign in", "401"), ("charlie", "403", "403"), ("alice", "200", "200"),
+                              ("bob", "200", "200"), ("ada", "200", "200")):  # fmt: skip
+        assert outcome(get(site, PAGE, people.get(who), **HTML)[0]) == page, who
+        assert outcome(get(site, TAGS, people.get(who))[0]) == script, who
 
 
 @pytest.fixture
@@ -115,10 +113,10 @@ def people(alice: User, bob: User, charlie: User, ada: User) -> dict[str, User]:
     return {one.username: one for one in (alice, bob, charlie, ada)}
 
 
-@pytest.mark.parametrize(("scope", "status"), [("read", 200), ("write", 200), ("ingest", 403)])
-def test_a_token_opens_it_by_its_scope(site: Site, board: TensorBoard, bob: User, scope: str, status: int) -> None:
-    _, secret = ApiToken.issue(bob, "script", scope, trainer=board.trainer if scope == "ingest" else None)
-    assert get(site, TAGS, secret)[0].status == status
+def test_a_token_opens_it_by_its_scope(site: Site, board: TensorBoard, bob: User) -> None:
+    for scope, status in (("read", 200), ("write", 200), ("ingest", 403)):
+        _, secret = ApiToken.issue(bob, scope, scope, trainer=board.trainer if scope == "ingest" else None)
+        assert get(site, TAGS, secret)[0].status == status, scope
     assert get(site, TAGS, "tmon_guessed")[0].status == 401
 
 
