@@ -23,7 +23,8 @@ STAFF = (OPERATOR, ADMIN)
 #: What each role means to the one who has it.
 IN_WORDS = {
     VIEWER: "sees the runs of the trainers below; keeps bookmarks, views and tokens of their own",
-    OPERATOR: "also notes, tags, pins, renames and shares; downloads raw files; adds and syncs sources in the admin",
+    OPERATOR: "also notes, tags, pins, renames and shares; downloads raw files; adds and syncs sources in the admin; "
+              "starts and stops TensorBoards",
     ADMIN: "sees every trainer; keeps users, roles and every setting in the admin",
 }
 #: What an operator may do beyond viewing, as (app, codename).
@@ -37,6 +38,7 @@ OPERATES = [
     ("runs", "add_source"),
     ("runs", "change_trainer"),
     ("runs", "add_trainer"),
+    ("streaming", "change_tensorboard"),
 ]
 OUR_APPS = ["runs", "costs", "streaming", "retention"]
 #: What is its owner's, or an admin's, to see: no part of viewing runs.

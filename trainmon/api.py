@@ -21,6 +21,7 @@ from runs.api import (
     trainers,
 )
 from streaming import sse
+from streaming.tensorboard.api import OneTensorBoard
 
 app_name = "api"
 
@@ -32,6 +33,7 @@ urlpatterns = [
     path("me/", root.Me.as_view(), name="me"),
     path("trainers/", trainers.Trainers.as_view(), name="trainers"),
     path("trainers/<slug:slug>/", trainers.OneTrainer.as_view(), name="trainer"),
+    path("trainers/<slug:slug>/tensorboard/", OneTensorBoard.as_view(), name="tensorboard"),
     path("sources/", sources.Sources.as_view(), name="sources"),
     path("sources/<int:pk>/", sources.OneSource.as_view(), name="source"),
     path("sources/<int:pk>/sync/", sources.SyncSource.as_view(), name="source-sync"),

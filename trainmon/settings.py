@@ -346,5 +346,6 @@ SPECTACULAR_SETTINGS = {
         "RunStatus": "runs.models.run.Status",
         "SourceStatus": "runs.models.trainer.Source.Status",
         "FileKind": "runs.models.logfile.LogFile.Kind",
+        "TensorBoardState": "streaming.models.TensorBoard.State",
     },
 }

@@ -10,6 +10,7 @@ from runs.views.sources import as_of, source_page, sync_now
 from runs.views.trainers import trainer_page
 from runs.views.workspace import workspace
 from streaming.tensorboard.pages import tensorboard_page
+from streaming.tensorboard.views import run_tensorboard, trainer_tensorboard
 from trainmon import views
 
 admin.autodiscover()
@@ -19,12 +20,14 @@ urlpatterns = [
     path("login/", LoginView.as_view(template_name="login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("runs/", include("runs.urls")),
+    path("runs/<int:pk>/tensorboard/", run_tensorboard, name="run-tensorboard"),
     path("jobs/", include("runs.job_urls")),
     path("trainers/<slug:slug>/", trainer_page, name="trainer"),
     # while it runs, TensorBoard itself answers below these (streaming/tensorboard/proxy.py)
     path("tensorboard/<slug:slug>", tensorboard_page),
     path("tensorboard/<slug:slug>/", tensorboard_page, name="tensorboard"),
     path("tensorboard/<slug:slug>/<path:rest>", tensorboard_page),
+    path("trainers/<slug:slug>/tensorboard/", trainer_tensorboard, name="trainer-tensorboard"),
     path("as-of/", as_of, name="as-of"),
     path("sources/<int:pk>/", source_page, name="source"),
     path("sources/<int:pk>/sync/", sync_now, name="source-sync"),

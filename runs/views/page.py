@@ -25,6 +25,7 @@ TABS = [
     ("samples", "Samples", "run-samples"),
     ("parameters", "Parameters", "run-parameters"),
     ("files", "Files", "run-files"),
+    ("tensorboard", "TensorBoard", "run-tensorboard"),
     ("notes", "Notes", "run-notes"),
     ("history", "History", "run-history"),
 ]

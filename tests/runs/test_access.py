@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from runs.models import Job, LogFile, Note, Run, Sample, SavedView, Trainer
+from streaming.models import TensorBoard
 from tests.runs.conftest import signed_in, words_of
 from tests.runs.factories import make_file, make_points, make_run, make_source, make_trainer, make_user
 
@@ -47,6 +48,7 @@ def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
                                    tag="secret-tag", step=1, wall=1.0)
     view = SavedView.objects.create(owner=make_user("dave", "viewer", "team-lora"), name="secret-view", query="trainer=lora")
     ids = {"note": note.pk, "sample": sample.pk, "view": view.pk}
+    ids |= {"tensorboard": TensorBoard.objects.create(trainer=lora, reason="secret-tag").pk}
     ids |= {"trainer": lora.pk, "source": run.source_id, "run": run.pk, "job": job.pk, "logfile": file.pk}
     return {name: "/" + filled(name, path, ids) for name, path in routes()}
 
@@ -58,7 +60,8 @@ def filled(name: str, path: str, ids: dict[str, int]) -> str:
         "<int:pk>": ids["view" if "view" in name.split("-") else own], "<slug:slug>": "lora",
         "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"], "<str:job>": ids["job"],
         "<path:object_id>": ids[model], "<id>": ids[model], "<str:app_label>": "runs",
-        "<int:content_type_id>": 1, "<path:url>": "x", "<path:rest>": "data/runs", "(?P<app_label>auth|axes|runs)": "runs",
+        "<int:content_type_id>": 1, "<path:url>": "x", "<path:rest>": "data/runs",
+        "(?P<app_label>auth|axes|runs|streaming)": "runs",
     }.items():
         path = path.replace(pattern, str(value))
     for sign in ("^", "$", "\\Z"):

@@ -21,6 +21,7 @@ from django.utils.timezone import now
 from runs import audit
 from runs.models import ApiToken, Bookmark, Job, Note, Sample, SavedView, Trainer
 from runs.roles import fill_roles
+from streaming.models import TensorBoard
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_checkpoint, make_file, make_points, make_run, make_source
 
@@ -88,6 +89,7 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
     AccessFailureLog.objects.create(username="x", attempt_time=now())
     Bookmark.objects.create(run=run, owner=bob)
     audit.record(None, "sync", run)
+    TensorBoard.objects.create(trainer=lora)
     job = Job.objects.create(source=run.source, run=run, external_id="job")
     return {
         "run": run.pk, "source": run.source_id, "file": file.pk, "job": job.pk, "checkpoint": make_checkpoint(job).pk,

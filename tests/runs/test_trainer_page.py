@@ -76,7 +76,7 @@ def test_a_trainer_costs_the_same_queries_whatever_it_has(
     for number in range(12):
         source = make_source(lora)
         make_points(make_run(source, dataset=f"d{number}", status="running"), "loss", [1.0, 2.0])
-    with django_assert_max_num_queries(26):
+    with django_assert_max_num_queries(28):
         client.get(lora.get_absolute_url())
 
 
