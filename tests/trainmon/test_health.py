@@ -20,7 +20,7 @@ from runs.models import Heartbeat, Source, Trainer
 from streaming.models import TensorBoard
 from tests.runs.conftest import ada, alice, bob, charlie, lora  # noqa: F401
 from tests.runs.factories import make_source, make_trainer, make_user
-from tests.streaming.sites import Site, cookie_of, site_running, until, valkey_running
+from tests.streaming.sites import Site, cookie_of, page, site_running, until, valkey_running
 
 TOKEN = "a-token-of-the-tests-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -112,8 +112,12 @@ def test_what_does_not_work_is_told_with_its_reason_and_since_when(site: Site, w
     assert found["follower"]["state"] == "degraded" and found["follower"]["reason"].startswith("1 of 2 sources")
     assert [part["name"] for part in found["follower"]["parts"]] == [f"lora/{well.pk}"]
     board, missing = sorted(found["tensorboards"]["parts"], key=lambda part: part["name"])
-    assert board == {"name": "lora", "state": "failed", "reason": "out of memory", "since": long_ago.isoformat()}
+    assert board == {"name": "lora", "ok": False, "state": "failed", "reason": "out of memory", "since": long_ago.isoformat()}
     assert (missing["name"], missing["state"]) == ("router", "missing")
+    assert found["tensorboards"]["reason"] == "2 of 2 TensorBoards that should run do not"
+    TensorBoard.objects.update(mode="stopped", state="stopped")
+    states(site)
+    assert details(site)["dependencies"]["tensorboards"]["reason"] == "1 of 1 TensorBoards that should run do not"
     assert get(site, "/readyz") == (200, "degraded\n")
 
 
@@ -161,6 +165,13 @@ def test_what_the_site_answers_is_counted_and_probes_are_not(site: Site, well: S
     assert sum(after[name] - before.get(name, 0) for name in names) == 2
     assert after["process_resident_memory_bytes"] > 50e6
     assert after['trainmon_process_connections_open{kind="websocket"}'] == 0
+
+
+def test_sockets_are_counted_while_they_are_open(site: Site, well: Source) -> None:
+    name = 'trainmon_process_connections_open{kind="websocket"}'
+    with page(site, make_user("alice", "viewer", "team-lora")):
+        until(lambda: figures(site)[name] == 1)
+    until(lambda: figures(site)[name] == 0)
 
 
 def test_probes_leave_no_line_in_the_log(site: Site) -> None:

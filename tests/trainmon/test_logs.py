@@ -18,7 +18,7 @@ from django.conf import settings
 
 from runs import correlation, redact
 from trainmon.correlated import Correlated
-from trainmon.logs import Collector, Formatter, catch_all, configuration
+from trainmon.logs import Collector, Formatter, Pulse, catch_all, configuration
 
 FIELDS = ["timestamp", "level", "service", "logger", "message", "correlation_id"]
 
@@ -199,3 +199,12 @@ def test_where_the_collector_is_must_be_understood() -> None:
     for wrong in ("localhost", "localhost:x", ":514", "h:70000"):
         with pytest.raises(ValueError, match="neither"):
             configuration("web", "", wrong)
+
+
+@pytest.mark.parametrize(("level", "task", "kept"), [
+    (logging.INFO, "runs.tasks.heartbeat", False), (logging.ERROR, "runs.tasks.heartbeat", True),
+    (logging.INFO, "runs.tasks.sync_all", True),
+])
+def test_a_heartbeat_is_told_only_where_it_fails(level: int, task: str, kept: bool) -> None:
+    said = logging.LogRecord("celery.app.trace", level, "", 0, "Task %(name)s ended", ({"name": task},), None)
+    assert Pulse().filter(said) is kept

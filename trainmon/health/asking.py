@@ -76,7 +76,7 @@ class Asked(Generic[T]):
         last = self.tasks[-1] if self.tasks else None
         old = last is None or (now > self.ended + FRESH if last.done() else now > self.began + AGAIN)
         self.tasks = [task for task in self.tasks if not task.done() or task is last]
-        if last is None or old and len(self.tasks) <= MOST_HANGING:
+        if last is None or old and sum(not task.done() for task in self.tasks) < MOST_HANGING:
             self.began = now
             last = loop.create_task(self.question())
             last.add_done_callback(self._note_end)

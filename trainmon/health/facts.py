@@ -89,15 +89,17 @@ def tensorboards() -> Standing:
     rows = list(TensorBoard.objects.select_related("trainer").defer("log_tail"))
     kept = {one.trainer for one in rows}
     parts = [Part(one.pk, one.slug, "missing", "its supervisor has not begun") for one in sources if one not in kept]
-    wanted = [one for one in rows if wished(one, sources.get(one.trainer, ()), frozen_now).runs]
-    count = len(wanted) + len(parts)
-    for one in wanted:
-        if (wrong := trouble(one, frozen_now)) is not None:
-            parts.append(Part(one.trainer_id, one.trainer.slug, *wrong, one.since))
-    if not parts:
-        return Standing(State.OK)
-    why = f"{len(parts)} of {count} TensorBoards that should run do not"
-    return Standing(State.DOWN if len(parts) == count else State.DEGRADED, why, parts=tuple(parts))
+    count = len(parts)
+    for one in rows:
+        should_run = wished(one, sources.get(one.trainer, ()), frozen_now).runs
+        count += should_run
+        wrong = trouble(one, frozen_now) if should_run else None
+        parts.append(Part(one.trainer_id, one.trainer.slug, *(wrong or (one.state, one.reason)), one.since, ok=wrong is None))
+    missing = sum(not part.ok for part in parts)
+    if not missing:
+        return Standing(State.OK, parts=tuple(parts))
+    why = f"{missing} of {count} TensorBoards that should run do not"
+    return Standing(State.DOWN if missing == count else State.DEGRADED, why, parts=tuple(parts))
 
 
 def trouble(one: TensorBoard, at: datetime) -> tuple[str, str] | None:

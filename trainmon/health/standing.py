@@ -42,11 +42,12 @@ class Part:
     state: str
     reason: str = ""
     since: datetime | None = None
+    ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one dependency stands; what is not ok among its parts."""
+    """How one dependency stands, and its parts."""
 
     state: State
     reason: str = ""
@@ -90,7 +91,7 @@ def told(found: dict[str, Standing], trainers: Collection[int] | None) -> dict[s
             "state": one.state, "reason": one.reason, "since": one.since,
             **({} if one.waiting is None else {"waiting": one.waiting}),
             **({"parts": [
-                {"name": part.name, "state": part.state, "reason": redact.text(part.reason), "since": part.since}
+                {"name": part.name, "ok": part.ok, "state": part.state, "reason": redact.text(part.reason), "since": part.since}
                 for part in one.parts if trainers is None or part.trainer in trainers
             ]} if one.parts else {}),
         }
