@@ -325,11 +325,15 @@ class Hub:
     def _engage(self, subjects: list[Subject], now: float) -> None:
         """Those that show what is rendered now get a frame of it: the next one is rendered for when they can be sent one."""
         for reader in {reader for subject in subjects for reader in self.watching.get(subject, ())}:
-            if reader.due <= now:  # a page of one job and its run hears of both together, so twice a second as well
-                shown = reader.subjects()
-                alone = len(shown) == len({kind for kind, _ in shown})
-                paced = alone and all(known.paced for one in shown if (known := self.known.get(one)))
-                reader.due = now + (JOB_PACE if paced else PACE)
+            if reader.due <= now:
+                reader.due = now + self.gap(reader)
+
+    def gap(self, reader: Member) -> float:
+        """Seconds between two frames: a page of one job, its run or both hears of all that is theirs twice a second."""
+        shown = reader.subjects()
+        alone = 0 < len(shown) == len({kind for kind, _ in shown})
+        paced = alone and all(known.paced for one in shown if (known := self.known.get(one)))
+        return JOB_PACE if paced else PACE
 
     async def _serve(self, subjects: list[Subject]) -> None:
         """Render what changed, each once, and offer it to those that show it."""

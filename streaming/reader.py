@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 SIGNED_OUT, FORBIDDEN, TOO_SLOW, FLOODED, TRY_LATER, BROKEN = 4401, 4403, 4408, 4429, 1013, 1011
 #: Frames and bytes under way, bytes of the fragments of one frame.
 WINDOW, BYTES, FRAME = 8, 4_000_000, 1_000_000
-#: Seconds between two frames, of silence, and until a keepalive.
-GAP, PATIENCE, KEEPALIVE = 0.1, 30.0, 20.0
+#: Seconds of silence, and until a keepalive.
+PATIENCE, KEEPALIVE = 30.0, 20.0
 
 
 class Reader:
@@ -60,7 +60,8 @@ class Reader:
         self.why = ""
         self.code = 0
         self.seq = 0
-        self.sent_at = time.monotonic() - GAP
+        #: When the last frame was sent (at first: long ago), and when anything was.
+        self.sent_at, self.heard_at = float("-inf"), time.monotonic()
         self.due = 0.0
         #: Frames under way: number, when sent, bytes.
         self.under_way: deque[tuple[int, float, int]] = deque()
@@ -155,7 +156,7 @@ class Reader:
             if self.under_way:
                 self.leave(TOO_SLOW)
             else:
-                self.sent_at = time.monotonic()
+                self.heard_at = time.monotonic()
                 await self._say({"type": "websocket.send", "text": f'{{"keepalive":{time.time():.3f}}}'})
             return
         self.woken.clear()
@@ -165,13 +166,13 @@ class Reader:
             said, self.asked = self.asked, None
             await self.hub.subscribe(self, said)
         if self._has_something() and self._has_room():
-            if (pause := self.sent_at + GAP - time.monotonic()) > 0:
+            if (pause := self.sent_at + self.hub.gap(self) - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             await self._flush()
 
     def _patience(self) -> float:
         """Seconds that it may go on with nothing happening."""
-        until = self.under_way[0][1] + PATIENCE if self.under_way else self.sent_at + KEEPALIVE
+        until = self.under_way[0][1] + PATIENCE if self.under_way else self.heard_at + KEEPALIVE
         return max(0.0, until - time.monotonic())
 
     def _has_something(self) -> bool:
@@ -258,7 +259,7 @@ class Reader:
 
     async def _pass(self, message: dict[str, Any], size: int) -> None:
         """Send a frame that is to be acknowledged."""
-        self.sent_at = time.monotonic()
+        self.sent_at = self.heard_at = time.monotonic()
         self.under_way.append((self.seq, self.sent_at, size))
         await self._say(message)
 

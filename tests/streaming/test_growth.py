@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,23 @@ async def test_a_restart_or_a_second_writer_makes_the_page_look_anew(alice: User
     await asyncio.sleep(0.3)
     await ask(grow, file, 5, 3, part=1)
     assert (await page.frame())["series"] == [{"run": run.pk, "tag": "loss", "refetch": True}]
+    await page.leave()
+
+
+async def test_the_charts_of_a_job_move_twice_a_second_although_the_page_looks_anew_in_between(
+    alice: User, run: Run, file: LogFile
+):
+    await ask(Job.objects.create, run=run, source_id=run.source_id, external_id="j", status="running")
+    await ask(grow, file, 0, 10, fresh=True)
+    place = (await ask(looked, await ask(signed_in, alice), run))["place"]
+    page, came = await near(alice), []
+    for step in range(10, 13):
+        await ask(grow, file, step, 1)
+        await page.say(series=[{"run": run.pk, "tag": "loss", "since": place}])
+        (one,) = (await page.frame())["series"]
+        assert one["line"]["step"][-1] == step
+        came.append(asyncio.get_running_loop().time())
+    assert all(after - before > 0.45 for before, after in pairwise(came))
     await page.leave()
 
 
