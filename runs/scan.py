@@ -119,7 +119,7 @@ def sync_source(lease: Lease, options: Options, report: Report) -> Synced | Fail
                 status=Source.Status.ERROR, last_error=plain(outcome.error), fingerprint=b"")
         else:
             Source.objects.filter(pk=source.pk).update(
-                status=Source.Status.OK, last_error="", last_synced=now(), loss_confirmed=False,
+                status=Source.Status.OK, last_error="", last_synced=now(), sync_seconds=outcome.seconds, loss_confirmed=False,
                 problems=[*outcome.problems, *outcome.notes][:PROBLEMS_KEPT])
     return outcome
 

@@ -160,6 +160,7 @@ class Source(models.Model):
     enabled = models.BooleanField(default=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.NEW, editable=False)
     last_synced = models.DateTimeField(null=True, editable=False)
+    sync_seconds = models.FloatField(null=True, editable=False, help_text="What the last whole look at it took.")
     last_error = models.TextField(blank=True, editable=False)
     problems = models.JSONField(default=list, editable=False)
     device = models.BigIntegerField(null=True, editable=False)

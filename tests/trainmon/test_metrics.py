@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from runs.models import Heartbeat, Job, Source
 from streaming.models import TensorBoard
 from streaming.publish import MOST, Notice
 from tests.runs.factories import make_run, make_source, make_trainer
+from tests.runs.trees import job_log, synced
 from tests.trainmon.machine import ROOT
 from trainmon import checks
 from trainmon.health import door, process
@@ -45,7 +47,8 @@ def samples() -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def source(db: None) -> Source:
     """A trainer with something of everything."""
-    source = make_source(make_trainer("lora"), followed=now() - timedelta(seconds=5), last_synced=now() - timedelta(minutes=1))
+    source = make_source(make_trainer("lora"), followed=now() - timedelta(seconds=5), last_synced=now() - timedelta(minutes=1),
+                         sync_seconds=1.5)
     make_run(source, name="a", status="running", stalled=True, size=1_000, point_count=7)
     run = make_run(source, name="b", status="finished", size=24, point_count=3)
     Job.objects.create(source=source, run=run, external_id="one", status="finished")
@@ -66,7 +69,15 @@ def test_the_figures_are_those_of_the_registry(source: Source) -> None:
     assert told["trainmon_tensorboard_restarts_total", "lora"] == 2 and told["trainmon_tensorboard_memory_bytes", "lora"] == 123
     assert 5 <= told["trainmon_source_lag_seconds", str(source.pk), "lora"] < 15
     assert 5 <= told["trainmon_follower_lag_seconds",] < 15 and 42 <= told["trainmon_worker_heartbeat_age_seconds",] < 52
+    assert told["trainmon_source_sync_seconds", str(source.pk), "lora"] == 1.5
     assert told["trainmon_tasks_waiting",] == 4 and told["trainmon_database_bytes",] > 1_000_000
+
+
+@pytest.mark.django_db
+def test_what_a_sync_took_is_what_it_says(tmp_path: Path) -> None:
+    job_log(tmp_path / "run" / "job.jsonl")
+    done = synced(tmp_path)
+    assert samples()["trainmon_source_sync_seconds", str(done.source_id), "t"] == done.seconds > 0
 
 
 def test_a_disabled_or_failing_source_is_told_as_such(source: Source) -> None:

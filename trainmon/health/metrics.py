@@ -107,6 +107,8 @@ def _sources(figures: Figures) -> Iterator[Metric]:
                  each(lambda one: one.status != Source.Status.ERROR))
     yield _gauge("trainmon_source_lag_seconds", "How far behind its runs are known: by follower or sync.", labels,
                  each(lambda one: age(one.as_of)))
+    yield _gauge("trainmon_source_sync_seconds", "What the last whole sync or scan of it took.", labels,
+                 each(lambda one: one.sync_seconds))
     yield _gauge("trainmon_source_problems", "Damage and the like that its last sync named.", labels,
                  each(lambda one: len(one.problems)))
     yield _gauge("trainmon_source_followed", "1: a follower reads what grows in it as it grows.", labels,
