@@ -6,11 +6,14 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-#: Seconds for an answer, and the most bytes of one.
-PATIENCE, LONGEST = 20.0, 64 * 1024 * 1024
+from runs.readers.plain import plain
+
+#: Seconds until an answer goes on, seconds for all of it, and the most bytes of one.
+PATIENCE, IN_ALL, LONGEST = 20.0, 60.0, 16 * 1024 * 1024
 
 
 class NoAnswer(Exception):
@@ -53,7 +56,15 @@ class Question(threading.Thread):
         super().__init__(daemon=True)
         self.asking, self.trouble = asking, ""
         self.answer: Any = None
+        self.began = time.monotonic()
         self.start()
+
+    @property
+    def open(self) -> bool:
+        """Whether an answer may yet come."""
+        if self.is_alive() and time.monotonic() > self.began + IN_ALL:
+            self.trouble = "its answer does not end"
+        return self.is_alive() and not self.trouble
 
     def run(self) -> None:
         """Ask."""
@@ -68,7 +79,7 @@ class Question(threading.Thread):
 def version(path: str, prefix: str) -> str:
     """Which TensorBoard it is."""
     said = ask(path, f"{prefix}/data/environment")
-    return str(said.get("version", ""))[:50] if isinstance(said, dict) else ""
+    return plain(str(said.get("version", ""))[:50]) if isinstance(said, dict) else ""
 
 
 def runs_served(path: str, prefix: str) -> int:

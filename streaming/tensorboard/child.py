@@ -37,9 +37,8 @@ class Child:
     def __post_init__(self) -> None:
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.cut_log()
         try:
-            if os.fstat(fd).st_size > LONGEST_LOG:
-                os.ftruncate(fd, 0)
             self.skip = os.fstat(fd).st_size
             self.process = subprocess.Popen(
                 [sys.executable, "-E", "-S", "-m", PROGRAM], stdin=subprocess.PIPE, stdout=fd, stderr=fd,
@@ -69,6 +68,12 @@ class Child:
             return f"was killed by {signal.Signals(number).name}"
         return f"ended with code {code}"
 
+    def cut_log(self) -> None:
+        """Begin a long log anew; who writes to it appends."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > LONGEST_LOG:
+                os.truncate(self.log, 0)
+
     def processes(self) -> list[measured.Process]:
         """All of it."""
         return list(measured.tree(self.process.pid))
@@ -83,7 +88,7 @@ class Child:
             return redact.text("\n".join(lines))
         return ""
 
-    def end(self, patience: float = 5.0) -> None:
+    def end(self, patience: float = 3.0) -> None:
         """It reads only, so there is nothing to be saved; with its first process all of the sandbox ends."""
         self.process.terminate()
         try:

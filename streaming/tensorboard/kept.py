@@ -49,7 +49,7 @@ class Kept:
         self.child: Child | None = None
         self.running = False
         self.pause, self.next_start = 0.0, 0.0
-        self.shared = False
+        self.shared, self.room = False, True
         self.tried = now()
         self.question: asked.Question | None = None
         self.silences, self.ask_at, self.memory_at, self.write_at = 0, 0.0, 0.0, 0.0
@@ -60,9 +60,9 @@ class Kept:
 
     # what the supervisor calls
 
-    def look(self, row: TensorBoard, sources: list[Source]) -> None:
-        """One look: do what is due, then tell."""
-        self.row = row
+    def look(self, row: TensorBoard, sources: list[Source], room: bool = True) -> None:
+        """One look: do what is due, then tell; without room it does not begin."""
+        self.row, self.room = row, room
         wish = wished(row, sources, now())
         if not wish.runs:
             self.rest(wish.state, wish.reason)
@@ -102,7 +102,7 @@ class Kept:
         wish = self.row.restart_asked
         if self.child is None:
             if time.monotonic() >= self.next_start or (wish is not None and wish > self.tried):
-                self.start(plan)
+                self.start(plan) if self.room else self.queue()
         elif self.child.code is not None:
             self.ended()
         elif plan.argv != self.child.plan.argv or plan.logs != self.child.plan.logs:
@@ -128,6 +128,16 @@ class Kept:
         self.running, self.silences, self.ask_at = False, 0, 0.0
         reason, self.first = reason or self.first, ""
         self.become(State.STARTING, reason, socket=whole.socket, next_try=None, pid=None, started=None, version="")
+
+    def queue(self) -> None:
+        """Others are starting, which takes all of the processors."""
+        if self.state != State.STARTING:
+            self.become(State.STARTING, "It waits until others have started.")
+
+    @property
+    def starting(self) -> bool:
+        """Whether it has begun and does not answer yet."""
+        return self.child is not None and not self.running
 
     def start_anew(self, reason: str, plan: Plan, counts: bool = False) -> None:
         """End it and begin again at once."""
@@ -199,6 +209,7 @@ class Kept:
             if time.monotonic() >= self.write_at:
                 self.write_at = time.monotonic() + WRITE_EVERY
                 self.fields["memory"] = measured.memory(processes)
+                self.child.cut_log()
         path, prefix = self.child.plan.socket, command.prefix(self.row.trainer.slug)
         if (said := self.answer(lambda: asked.runs_served(path, prefix), ASK_AGAIN)) is not None:
             self.counted(said, plan)
@@ -209,7 +220,7 @@ class Kept:
             if time.monotonic() >= self.ask_at:
                 self.question = asked.Question(asking)
             return None
-        if self.question.is_alive():
+        if self.question.open:
             return None
         question, self.question = self.question, None
         self.ask_at = time.monotonic() + again

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
@@ -24,6 +25,8 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_N
 PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 1, 0x40
 
+LINUX = sys.platform == "linux"
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,6 +39,8 @@ def _checked(result: int, what: str) -> int:
 
 def unshare(flags: int) -> None:
     """Leave these namespaces for new ones."""
+    if not LINUX:
+        raise OSError(errno.ENOSYS, "only Linux has namespaces")
     _checked(_libc.unshare(flags), "unshare")
 
 
@@ -81,7 +86,9 @@ def raise_loopback() -> None:
 
 
 def prctl(option: int, *arguments: int) -> None:
-    """As the system call."""
+    """As the system call; elsewhere than on Linux there is none."""
+    if not LINUX:
+        return
     given = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     _checked(_libc.prctl(option, *given), f"prctl {option}")
 

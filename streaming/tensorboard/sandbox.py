@@ -342,12 +342,25 @@ def run_shared(plan: Plan, listener: socket.socket) -> int:
     if child == 0:
         try:
             os.setpgid(0, 0)
+            give_up_what_can_be()
             die_with(us)
             os.execve(plan.argv[0], plan.argv, ENVIRONMENT | {"HOME": tmp, "TMPDIR": tmp})
         finally:
             os._exit(1)
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(child, signal.SIGKILL))
     return look_after(child, listener, tmp)
+
+
+def give_up_what_can_be() -> None:
+    """It stays the same user, but with no more rights than to read."""
+    if not kernel.LINUX:
+        return
+    kept = 1 << kernel.CAP_DAC_READ_SEARCH if os.geteuid() == 0 else 0
+    try:
+        kernel.bound(kept)
+        kernel.keep_only(kept)
+    except PermissionError:  # not root, or one without that right
+        kernel.keep_only(0)
 
 
 if __name__ == "__main__":

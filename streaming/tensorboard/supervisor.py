@@ -9,7 +9,6 @@ import fcntl
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,8 +28,10 @@ from streaming.tensorboard.kept import Kept
 from streaming.tensorboard.mounts import sources_of
 from streaming.tensorboard.wishes import State
 
-#: Seconds between two looks, and between two times that it says it lives.
-TICK, SEEN_EVERY = 0.5, 5.0
+#: Seconds between two looks, between two at trainers without a row, and between two times that it says it lives.
+TICK, NEWCOMERS_EVERY, SEEN_EVERY = 0.5, 2.0, 5.0
+#: How many start at a time: each takes seconds of a processor.
+AT_ONCE = max(2, os.cpu_count() or 1)
 AWAY = (OperationalError, InterfaceError)
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.kept: dict[int, Kept] = {}
         self.stopping = threading.Event()
-        self.seen = 0.0
+        self.seen = self.newcomers = 0.0
 
     def run(self) -> None:
         """Until SIGTERM or Ctrl-C; then nothing is left running."""
@@ -87,19 +88,32 @@ class Supervisor:
             for gone in set(self.kept) - {row.pk for row in rows}:
                 self.kept.pop(gone).end()
             for row in rows:
-                kept = self.kept.setdefault(row.pk, Kept(row))
-                kept.look(row, sources_of(row.trainer))
+                self.look_at(row)
             self.say_seen()
         except AWAY as error:
             log.warning("the database is away: %s", str(error).strip())
             connections.close_all()
             self.stopping.wait(1.0)
 
+    def look_at(self, row: TensorBoard) -> None:
+        """One look at one; trouble with it is not that of the others."""
+        if row.pk not in self.kept:
+            self.kept[row.pk] = Kept(row)
+        room = sum(kept.starting for kept in self.kept.values()) < AT_ONCE
+        try:
+            self.kept[row.pk].look(row, sources_of(row.trainer), room)
+        except AWAY:
+            raise
+        except Exception:
+            log.exception("the TensorBoard of %s cannot be looked after", row.trainer.slug)
+
     def rows(self) -> list[TensorBoard]:
         """Every row; a trainer that has a source and no row gets one."""
         sources = Source.objects.filter(enabled=True)
-        without = Trainer.objects.filter(Exists(sources.filter(trainer=OuterRef("pk"))), tensorboard=None)
-        TensorBoard.objects.bulk_create([TensorBoard(trainer=trainer) for trainer in without], ignore_conflicts=True)
+        if time.monotonic() >= self.newcomers:
+            self.newcomers = time.monotonic() + NEWCOMERS_EVERY
+            without = Trainer.objects.filter(Exists(sources.filter(trainer=OuterRef("pk"))), tensorboard=None)
+            TensorBoard.objects.bulk_create([TensorBoard(trainer=trainer) for trainer in without], ignore_conflicts=True)
         few = sources.only("root", "enabled", "trainer")
         return list(TensorBoard.objects.select_related("trainer").prefetch_related(Prefetch("trainer__sources", few)))
 
@@ -128,7 +142,6 @@ def kept_state(kept: Kept) -> str:
 def keep_all(**_: Any) -> None:
     """The whole of `manage.py tensorboards`."""
     with sole():
-        if sys.platform == "linux":
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # where one runs as our user, our environment has secrets
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # where one runs as our user, our environment has secrets
 
         Supervisor().run()

@@ -21,7 +21,7 @@ from tensorboardX import SummaryWriter
 from runs.models import Run
 from runs.sync import sync
 from streaming.models import TensorBoard
-from streaming.tensorboard import asked, child, kept
+from streaming.tensorboard import asked, child, kept, supervisor
 from streaming.tensorboard.child import Child
 from streaming.tensorboard.supervisor import Supervisor, sole
 from tests.runs.factories import make_source, make_trainer
@@ -279,6 +279,27 @@ def test_where_that_is_allowed_it_runs_without_and_says_so(bare, monkeypatch, se
     bare.set(mode=Mode.STOPPED)
     bare.comes(lambda row: row.state == State.STOPPED)
     assert psutil.wait_procs(all_of_it, timeout=5)[1] == []
+
+
+def test_where_many_begin_they_do_so_after_one_another(bare, monkeypatch):
+    monkeypatch.setattr(supervisor, "AT_ONCE", 0)
+    row = bare.comes(lambda row: row.state == State.STARTING)
+    assert row.reason == "It waits until others have started." and row.pid is None and not bare.supervisor.kept[row.pk].starting
+
+
+def test_trouble_with_one_is_not_that_of_the_others(bare, root, tmp_path, monkeypatch):
+    other = make_trainer("aaa-broken")
+    make_source(other, root=str(tmp_path))
+    bare.supervisor.newcomers = 0.0
+    make_folder = kept.make_folder
+
+    def broken(folder: Path) -> None:
+        if folder.name == str(other.pk):
+            raise ValueError("a bug of ours")
+        make_folder(folder)
+
+    monkeypatch.setattr(kept, "make_folder", broken)
+    bare.runs()
 
 
 def test_two_supervisors_exclude_each_other():
