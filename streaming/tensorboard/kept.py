@@ -201,7 +201,7 @@ class Kept:
             processes = self.child.processes()
             limit = self.row.memory_limit * 1024 * 1024
             if sum(process.resident for process in processes) > limit and (took := measured.memory(processes)) > limit:
-                self.start_anew(f"It took {took / 2**20:,.0f} MiB of memory, its limit is {self.row.memory_limit:,}.", plan, True)
+                self.too_large(f"It took {took / 2**20:,.0f} MiB of memory, its limit is {self.row.memory_limit:,}.", plan)
                 return
             if any(process.zombie for process in processes):
                 self.fail("Its data server has ended.")
@@ -213,6 +213,14 @@ class Kept:
         path, prefix = self.child.plan.socket, command.prefix(self.row.trainer.slug)
         if (said := self.answer(lambda: asked.runs_served(path, prefix), ASK_AGAIN)) is not None:
             self.counted(said, plan)
+
+    def too_large(self, reason: str, plan: Plan) -> None:
+        """It begins anew; one that grows so again at once would do nothing else."""
+        assert self.child is not None
+        if self.child.age > STEADY:
+            self.start_anew(reason, plan, True)
+        else:
+            self.fail(reason)
 
     def answer(self, asking: Callable[[], Any], again: float) -> asked.Question | None:
         """A question that has been answered, asked when its time has come; None meanwhile."""

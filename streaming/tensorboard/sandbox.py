@@ -31,11 +31,10 @@ from typing import NoReturn
 
 from streaming.tensorboard import kernel
 from streaming.tensorboard.forward import Forwarder
+from streaming.tensorboard.rights import NOBODY_ELSE, become_nobody, give_up_what_can_be
 
 #: How it ends where the kernel refuses, and where what is mounted is no longer what there is.
 REFUSED, STALE = 77, 75
-#: A user that nothing else runs as.
-NOBODY_ELSE = 65533
 EVERYBODY = f"0 0 {2**32 - 1}"
 TRASH = ".trainmon-trash"
 #: What programs need of the system; those that are links stay links.
@@ -287,21 +286,6 @@ def start(plan: Plan, as_root: bool) -> int:
     return child
 
 
-def become_nobody(as_root: bool) -> None:
-    """Give up every right but, from root, that to read: its logs are for their owners only, quite often."""
-    with suppress(OSError):
-        Path("/proc/sys/user/max_user_namespaces").write_text("0")  # that of our own namespace
-    kept = 1 << kernel.CAP_DAC_READ_SEARCH if as_root else 0
-    kernel.bound(kept)
-    if as_root:
-        os.setgroups([])
-        os.setresgid(NOBODY_ELSE, NOBODY_ELSE, NOBODY_ELSE)
-        kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
-        os.setresuid(NOBODY_ELSE, NOBODY_ELSE, NOBODY_ELSE)
-    kernel.keep_only(kept)
-    os.chdir("/")
-
-
 def look_after(tensorboard: int, listener: socket.socket, folder: str) -> int:
     """Forward to its port until it ends: its exit code, negative for a signal."""
     info = Path(folder, ".tensorboard-info", f"pid-{tensorboard}.info")
@@ -349,18 +333,6 @@ def run_shared(plan: Plan, listener: socket.socket) -> int:
             os._exit(1)
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(child, signal.SIGKILL))
     return look_after(child, listener, tmp)
-
-
-def give_up_what_can_be() -> None:
-    """It stays the same user, but with no more rights than to read."""
-    if not kernel.LINUX:
-        return
-    kept = 1 << kernel.CAP_DAC_READ_SEARCH if os.geteuid() == 0 else 0
-    try:
-        kernel.bound(kept)
-        kernel.keep_only(kept)
-    except PermissionError:  # not root, or one without that right
-        kernel.keep_only(0)
 
 
 if __name__ == "__main__":

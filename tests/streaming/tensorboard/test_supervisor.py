@@ -6,6 +6,9 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -180,12 +183,21 @@ def test_one_that_is_killed_runs_again_within_fifteen_seconds(stage, which):
 
 def test_one_that_takes_too_much_memory_is_started_anew(stage):
     row = stage.runs()
+    stage.child.began -= 100  # it has been steady
     stage.set(memory_limit=10)
     stage.comes(lambda now: now.restarts > row.restarts)
     stage.set(memory_limit=4096)
     again = stage.runs()
-    assert again.pid != row.pid
-    assert ("running", "starting") in [told[:2] for told in stage.told()] and "its limit is 10." in stage.told()[-2][2]
+    old, new, reason = stage.told()[-2]
+    assert again.pid != row.pid and (old, new) == ("running", "starting") and reason.endswith("of memory, its limit is 10.")
+
+
+def test_one_that_takes_too_much_at_once_waits_before_it_is_started_anew(stage):
+    stage.runs()
+    stage.child.began = time.monotonic()
+    stage.set(memory_limit=10)
+    row = stage.comes(lambda row: row.state == State.FAILED)
+    assert row.reason.endswith("of memory, its limit is 10.") and row.next_try > row.since
 
 
 def test_it_falls_asleep_while_nobody_looks_and_wakes_with_a_visit(stage):
@@ -300,6 +312,17 @@ def test_trouble_with_one_is_not_that_of_the_others(bare, root, tmp_path, monkey
 
     monkeypatch.setattr(kept, "make_folder", broken)
     bare.runs()
+
+
+def test_what_an_earlier_supervisor_left_is_ended():
+    words = [sys.executable, "-E", "-S", "-m", child.PROGRAM]
+    options = {"stdin": subprocess.PIPE, "cwd": ours.BASE_DIR}
+    mine = subprocess.Popen(words, env=child.environment(), **options)
+    others = subprocess.Popen(words, env=child.environment() | {"TRAINMON_HOME": "/another"}, **options)
+    child.end_orphans()
+    assert not psutil.pid_exists(mine.pid) and others.poll() is None
+    others.kill()
+    others.wait()
 
 
 def test_two_supervisors_exclude_each_other():
