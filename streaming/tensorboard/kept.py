@@ -32,6 +32,8 @@ from streaming.tensorboard.wishes import State, wished
 START_WITHIN, READY_EVERY, MEMORY_EVERY, WRITE_EVERY, COUNT_EVERY = 60.0, 0.25, 1.0, 5.0, 60.0
 #: While it still reads what there is, it is asked more often; a failed question is asked again, so often.
 COUNT_SOON, ASK_AGAIN, SILENCES = 5.0, 10.0, 3
+#: One that still shows nothing after that was begun anew once is begun anew after so long.
+EMPTY_AGAIN = 600.0
 #: Pauses before it is started anew, and after how long it has recovered.
 SHORTEST_PAUSE, LONGEST_PAUSE, STEADY = 0.5, 60.0, 60.0
 SHARED = ("It runs without a sandbox (TRAINMON_TB_SHARED_HOST=1): whoever has an account on this machine, or in this "
@@ -245,11 +247,12 @@ class Kept:
         on_disk = counted.runs_on_disk(self.row.trainer_id)
         self.silences = 0
         self.fields |= {"runs_served": said.answer, "runs_on_disk": on_disk, "counted": now()}
-        young = self.child.age < COUNT_EVERY
+        age = self.child.age
+        young = age < COUNT_EVERY
         self.ask_at = time.monotonic() + (COUNT_SOON if young and said.answer < on_disk else COUNT_EVERY)
         if said.answer:
             self.mounted_again = False
-        elif on_disk and not young and not self.mounted_again:
+        elif on_disk and age > (EMPTY_AGAIN if self.mounted_again else COUNT_EVERY):
             self.mounted_again = True  # another file system may lie there by now
             self.start_anew(f"It shows none of {on_disk:,} runs: its folders are mounted anew.", plan, True)
 

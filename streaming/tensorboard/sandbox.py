@@ -15,6 +15,7 @@ Where TRAINMON_TB_SHARED_HOST allows it, the same without namespaces.  Standard 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -33,6 +34,8 @@ from streaming.tensorboard import kernel
 from streaming.tensorboard.forward import Forwarder
 from streaming.tensorboard.rights import NOBODY_ELSE, become_nobody, give_up_what_can_be
 
+#: What a kernel says that does not want to, rather than that something is missing.
+REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC)
 #: How it ends where the kernel refuses, and where what is mounted is no longer what there is.
 REFUSED, STALE = 77, 75
 EVERYBODY = f"0 0 {2**32 - 1}"
@@ -156,7 +159,7 @@ def run_first(plan: Plan, listener: socket.socket, lifeline: int, as_root: bool)
             kernel.raise_loopback()
         except OSError as error:
             print(f"the sandbox could not be built: {error}", file=sys.stderr)
-            os._exit(REFUSED)
+            os._exit(REFUSED if error.errno in REFUSALS else 1)
         tensorboard = start(plan, as_root)
         kernel.bound(0)
         kernel.keep_only(0)
@@ -174,7 +177,7 @@ def build_root(plan: Plan) -> None:
     kernel.mount("none", "/", kernel.MS_REC | kernel.MS_PRIVATE)
     trees = {path: kernel.clone_tree(path, READ_ONLY | kernel.MS_NODEV) for path in outermost([*SYSTEM, *plan.shown])}
     trees |= {path: kernel.clone_tree(path, READ_ONLY) for path in DEVICES if os.path.exists(path)}
-    logs = {at: kernel.clone_tree(root, READ_ONLY | kernel.MS_NODEV | kernel.MS_NOEXEC) for at, root in plan.logs.items()}
+    logs = {at: tree for at, root in plan.logs.items() if (tree := tree_of_logs(root)) is not None}
     new = plan.folder
     kernel.mount("tmpfs", new, kernel.MS_NOSUID | kernel.MS_NODEV, "mode=0755,size=1m")
     os.mkdir(f"{new}/tmp")  # first: a program may itself lie there
@@ -184,15 +187,25 @@ def build_root(plan: Plan) -> None:
             os.symlink(os.readlink(path), new + path)
     for path, tree in trees.items():
         attach(tree, path, new + path)
-    for at, tree in logs.items():
+    for at in plan.logs:
         os.makedirs(folder := os.path.join(f"{new}/logs", at), exist_ok=True)
-        kernel.attach_tree(tree, folder)
+        if at in logs:
+            kernel.attach_tree(logs[at], folder)
     make_own_files(new)
     cover(plan, new)
     kernel.change_root(new)
     kernel.set_attributes(kernel.AT_FDCWD, "/", kernel.MS_RDONLY)
     for path in trashes(plan.logs):
         kernel.mount("tmpfs", path, READ_ONLY | kernel.MS_NODEV, "mode=0555,size=4k")
+
+
+def tree_of_logs(root: str) -> int | None:
+    """The mounts of a folder of logs; one that is not there is an empty folder, and the others are shown."""
+    try:
+        return kernel.clone_tree(root, READ_ONLY | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    except OSError as error:
+        print(f"{root} cannot be shown: {error}", file=sys.stderr)
+        return None
 
 
 def outermost(paths: list[str]) -> list[str]:

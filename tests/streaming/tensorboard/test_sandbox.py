@@ -96,6 +96,12 @@ def test_what_is_hidden_and_the_folder_of_removed_runs_are_empty(uid, folder):
     assert "secret" not in box.said() and "run" in box.said()
 
 
+def test_a_source_that_is_not_there_is_an_empty_folder_and_the_others_are_shown(uid, folder):
+    box = open_box(folder, uid, "ls -A /logs/here /logs/gone", logs={"here": str(folder / "logs"), "gone": str(folder / "none")})
+    assert box.end() == 0
+    assert "none cannot be shown" in box.said() and box.said().split()[-3:] == ["/logs/gone:", "/logs/here:", "run"]
+
+
 def test_a_folder_of_removed_runs_that_appears_asks_for_another_sandbox(uid, folder):
     box = open_box(folder, uid, "echo here; sleep 60")
     assert until(lambda: "here" in box.said())

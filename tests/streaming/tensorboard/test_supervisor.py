@@ -244,6 +244,18 @@ def test_a_run_that_is_removed_vanishes_with_the_next_reload(bare, root, tmp_pat
     assert until(lambda: asked.ask(*address) == ["data/first"], 10)
 
 
+def test_one_that_shows_none_of_its_runs_is_begun_anew_since_a_volume_may_have_come(bare, root, tmp_path):
+    bare.source.root = str(tmp_path / "volume")
+    bare.source.save()
+    bare.comes(lambda row: row.runs_served == 0 and row.runs_on_disk == 2)
+    shutil.copytree(root, tmp_path / "volume")
+    bare.child.began -= 100
+    (one,) = bare.supervisor.kept.values()
+    one.ask_at = 0.0
+    bare.comes(lambda row: row.runs_served == 2)
+    assert ("running", "starting", "It shows none of 2 runs: its folders are mounted anew.") in bare.told()
+
+
 def test_a_program_that_does_not_start_has_failed_with_the_end_of_its_log(bare, tmp_path, settings):
     script = "echo 'no such option: --load_fast, token=hf_abcdefghijklmnopqrstuvwxyz0123456789'; exit 3"
     bare.set(executable=program(tmp_path, settings, script))
