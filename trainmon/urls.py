@@ -10,7 +10,7 @@ from runs.views.sources import as_of, source_page, sync_now
 from runs.views.trainers import trainer_page
 from runs.views.workspace import workspace
 from streaming.tensorboard.pages import tensorboard_page
-from streaming.tensorboard.views import run_tensorboard, trainer_tensorboard
+from streaming.tensorboard.views import run_tensorboard, tensorboards, trainer_tensorboard
 from trainmon import views
 
 admin.autodiscover()
@@ -23,6 +23,7 @@ urlpatterns = [
     path("runs/<int:pk>/tensorboard/", run_tensorboard, name="run-tensorboard"),
     path("jobs/", include("runs.job_urls")),
     path("trainers/<slug:slug>/", trainer_page, name="trainer"),
+    path("tensorboard/", tensorboards, name="tensorboards"),
     # while it runs, TensorBoard itself answers below these (streaming/tensorboard/proxy.py)
     path("tensorboard/<slug:slug>", tensorboard_page),
     path("tensorboard/<slug:slug>/", tensorboard_page, name="tensorboard"),

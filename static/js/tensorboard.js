@@ -4,12 +4,12 @@ import { getText } from "./fetching.js";
 import { morph } from "./morph.js";
 
 const EVERY = 5000;
-const panel = document.getElementById("tensorboard");
+const panel = document.querySelector("[data-fresh]");
 
 async function look() {
   if (!document.hidden) {
     const text = await getText(panel.dataset.fresh).catch(() => "");
-    const made = text && new DOMParser().parseFromString(text, "text/html").getElementById("tensorboard");
+    const made = text && new DOMParser().parseFromString(text, "text/html").getElementById(panel.id);
     if (made) morph(panel, document.adoptNode(made));
   }
   setTimeout(look, EVERY);

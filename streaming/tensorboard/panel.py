@@ -7,9 +7,11 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from django.db.models import Prefetch
 from django.utils.timezone import now
 
 from runs import redact
+from runs.models import Source, Trainer
 from runs.roles import sees_tensorboard
 from streaming.models import TensorBoard, TensorBoardTransition
 from streaming.tensorboard.links import board_url
@@ -17,13 +19,11 @@ from streaming.tensorboard.links import board_url
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
-    from runs.models import Trainer
-
 Mode, State = TensorBoard.Mode, TensorBoard.State
 #: The supervisor says every few seconds that it lives: after this it does not.
 UNSEEN = timedelta(seconds=30)
-#: Changes of state that are shown.
-SHOWN = 5
+#: Changes of state that are shown; trainers that the list shows.
+SHOWN, MOST = 5, 500
 #: The sign of a state, as of a run's status.
 MARKS = {"running": "running", "starting": "queued", "asleep": "unknown", "stopped": "killed", "failed": "failed"}
 NONE_YET = "Nothing has made it yet: the service of TensorBoards (manage.py tensorboards) does that as soon as it runs."
@@ -119,7 +119,17 @@ class Panel:
 
 def panel_of(trainer: Trainer, user: User | AnonymousUser) -> Panel:
     """The TensorBoard of a trainer; where none was made yet, one that says why."""
-    board = TensorBoard.objects.filter(trainer=trainer).first()
+    return _panel(trainer, TensorBoard.objects.filter(trainer=trainer).first(), user)
+
+
+def panels(user: User | AnonymousUser) -> list[Panel]:
+    """Those of all trainers that a user sees."""
+    trainers = Trainer.objects.visible_to(user).select_related("tensorboard").defer("tensorboard__log_tail")
+    few = Prefetch("sources", Source.objects.only("trainer", "enabled"))
+    return [_panel(trainer, getattr(trainer, "tensorboard", None), user) for trainer in trainers.prefetch_related(few)[:MOST]]
+
+
+def _panel(trainer: Trainer, board: TensorBoard | None, user: User | AnonymousUser) -> Panel:
     if board is None:
         sources = any(source.enabled for source in trainer.sources.all())
         board = TensorBoard(trainer=trainer, reason=NONE_YET if sources else NO_SOURCE)

@@ -36,8 +36,8 @@ class Shortfalls:
 
 def of_sources(sources: Iterable[int]) -> Shortfalls:
     """Those of all runs of these sources, newest first."""
-    files = LogFile.objects.filter(source__in=list(sources), run__lifecycle_stage=Run.Stage.ACTIVE, run__files_missing=False)
-    looked_at = list(_suspect(files).select_related("run")[: LOOKED_AT + 1])
+    active = Q(run__source__in=list(sources), run__lifecycle_stage=Run.Stage.ACTIVE, run__files_missing=False)
+    looked_at = list(_suspect(active).select_related("run")[: LOOKED_AT + 1])
     found: dict[int, Shortfall] = {}
     for file in looked_at[:LOOKED_AT]:
         if reasons := list(reasons_of(file)):
@@ -47,15 +47,15 @@ def of_sources(sources: Iterable[int]) -> Shortfalls:
 
 def of_run(run: Run) -> list[str]:
     """What TensorBoard does not show of one run."""
-    return [reason for file in _suspect(LogFile.objects.filter(run=run))[:NAMED] for reason in reasons_of(file)]
+    return [reason for file in _suspect(Q(run=run))[:NAMED] for reason in reasons_of(file)]
 
 
-def _suspect(files: QuerySet[LogFile]) -> QuerySet[LogFile]:
+def _suspect(which: Q) -> QuerySet[LogFile]:
     """Event files that were replaced, damaged or restarted, with what tells how."""
-    # not by each file: one look at all restarts, which are few
-    restarted = Segment.objects.filter(part__gt=0).order_by().values("log_file")
-    odd = Q(generation__gt=0) | Q(bad_records__gt=0) | Q(pk__in=restarted)
-    files = files.filter(odd, kind=LogFile.Kind.EVENTS, missing=False)
+    # their ids, not a subquery: beyond some number of restarts PostgreSQL would go through them again for each file
+    restarted = Segment.objects.filter(which, part__gt=0).order_by("-pk").values_list("log_file", flat=True)
+    odd = Q(generation__gt=0) | Q(bad_records__gt=0) | Q(pk__in=set(restarted[: LOOKED_AT + 1]))
+    files = LogFile.objects.filter(which, odd, kind=LogFile.Kind.EVENTS, missing=False)
     parts = Segment.objects.order_by("part")
     return (
         files.order_by("-last_wall", "-pk").prefetch_related(Prefetch("segments", parts))

@@ -17,7 +17,7 @@ from streaming.tensorboard import shortfalls
 from streaming.tensorboard.asking import Wish, ask
 from streaming.tensorboard.forms import Asked
 from streaming.tensorboard.links import run_url
-from streaming.tensorboard.panel import CHANGE, panel_of
+from streaming.tensorboard.panel import CHANGE, panel_of, panels
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -29,6 +29,12 @@ SAID = {
     Wish.ALWAYS: "It is always on.",
     Wish.DEMAND: "It sleeps while nobody looks, and wakes with the next visit.",
 }
+
+
+@require_safe
+def tensorboards(request: HttpRequest) -> HttpResponse:
+    """The TensorBoards of all trainers that the user sees."""
+    return render(request, "tensorboards.html", {"panels": panels(request.user)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

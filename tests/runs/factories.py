@@ -165,7 +165,8 @@ def make_sample(job: Job, name: str = "step_00100.png", step: int = 100, **field
 
 def tabs(run: Run) -> list[str]:
     """The addresses of the tabs of a run's page."""
-    return [f"/runs/{run.pk}/{tab}" for tab in ("", "samples/", "parameters/", "files/", "notes/", "history/")]
+    names = ("", "samples/", "parameters/", "files/", "tensorboard/", "notes/", "history/")
+    return [f"/runs/{run.pk}/{tab}" for tab in names]
 
 
 def make_points(

@@ -17,6 +17,7 @@ from django.test import Client
 from runs import loglines
 from runs.models import ApiToken, Checkpoint, Job, LogFile, Note, Run, Sample, SavedView
 from streaming import fragments
+from streaming.models import TensorBoard, TensorBoardTransition
 from tests.runs.conftest import signed_in
 from tests.runs.test_access import body
 from tests.runs.test_sweep import address, routes
@@ -79,8 +80,12 @@ def test_no_column_of_the_registry_holds_one(planted: Run) -> None:
 
 
 @pytest.fixture
-def things(planted: Run, ada: User) -> dict[str, int]:
+def things(planted: Run, ada: User) -> dict[str, Any]:
+    board = TensorBoard.objects.create(trainer=planted.source.trainer, state="failed", reason=TEXT, log_tail=TEXT)
+    TensorBoardTransition.objects.create(tensorboard=board, old="running", new="failed", reason=TEXT)
+    LogFile.objects.update(generation=1, reading=1)
     return {
+        "slug": planted.source.trainer.slug,
         "run": planted.pk, "source": planted.source_id, "file": LogFile.objects.first().pk, "job": Job.objects.first().pk,
         "note": Note.objects.create(run=planted, author=ada, text="note").pk, "sample": Sample.objects.order_by("pk").first().pk,
         "view": SavedView.objects.create(owner=ada, name="view", shared=True).pk, "token": ApiToken.issue(ada, "other")[0].pk,
@@ -88,7 +93,7 @@ def things(planted: Run, ada: User) -> dict[str, int]:
     }
 
 
-def test_no_page_answer_export_or_bundle_shows_one(planted: Run, things: dict[str, int]) -> None:
+def test_no_page_answer_export_or_bundle_shows_one(planted: Run, things: dict[str, Any]) -> None:
     root = signed_in(User.objects.create_superuser("root"))
     leaks, seen = [], 0
     for path, _ in routes():
@@ -108,7 +113,7 @@ def test_no_page_answer_export_or_bundle_shows_one(planted: Run, things: dict[st
     "/runs/{run}/?plain=1", "/runs/?q=use", "/workspace/?shown={run}", "/jobs/{job}/logs/", "/jobs/{job}/samples/",
     "/jobs/{job}/checkpoints/",
 ])  # fmt: skip
-def test_no_answer_to_a_question_shows_one(planted: Run, things: dict[str, int], query: str, ada: User) -> None:
+def test_no_answer_to_a_question_shows_one(planted: Run, things: dict[str, Any], query: str, ada: User) -> None:
     answer = signed_in(ada).get(query.format(**things))
     assert (answer.status_code, found_in(content(answer))) == (200, [])
 

@@ -110,7 +110,7 @@ def test_the_tab_says_why_there_is_nothing_to_open(source: Source, lora: Trainer
     Source.objects.update(enabled=False)
     assert "its source: it is disabled" in text(signed_in(alice), tab)
     settings.TRAINMON_VIEWERS_RAW = False  # type: ignore[attr-defined]
-    assert "only operators may see those" in text(signed_in(alice), tab)
+    assert "Operators may open it" in text(signed_in(alice), tab)
 
 
 def test_the_tab_tells_what_tensorboard_hides_of_this_run(source: Source, alice: User) -> None:

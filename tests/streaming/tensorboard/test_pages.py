@@ -14,7 +14,7 @@ from runs.models import AuditEntry, LogFile, Segment, Source, Trainer
 from runs.roles import fill_roles
 from streaming.models import TensorBoard, TensorBoardTransition
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_file, make_run, make_source
+from tests.runs.factories import make_file, make_run, make_source, make_trainer
 from tests.runs.test_pages import EVIL, text
 from tests.streaming.tensorboard.boards import make_board
 
@@ -150,7 +150,7 @@ def test_one_that_sleeps_while_nobody_looks_goes_on_doing_so_after_its_minutes(b
 def test_what_cannot_be_asked_is_told_beside_the_form(said: dict[str, str], bob: User, lora: Trainer, source: Source) -> None:
     make_board(lora)
     answer = signed_in(bob).post(PAGE, said)
-    assert answer.status_code == 400 and b'role="alert"' in answer.content
+    assert answer.status_code == 400 and b'id="asked-errors"' in answer.content
     assert TensorBoard.objects.get().mode == "always" and not AuditEntry.objects.exists()
 
 
@@ -165,7 +165,7 @@ def test_where_viewers_see_no_raw_logs_the_page_says_so(
     """P18."""
     make_board(lora)
     settings.TRAINMON_VIEWERS_RAW = False
-    assert "only operators may see those" in text(signed_in(alice), PAGE)
+    assert "Operators may open it" in text(signed_in(alice), PAGE)
     assert "/tensorboard/lora/" not in signed_in(alice).get(PAGE).content.decode()
     assert "Open TensorBoard" in text(signed_in(bob), PAGE)
 
@@ -192,8 +192,12 @@ def test_runs_of_which_it_shows_less_are_named(alice: User, lora: Trainer, sourc
     assert files["cut"].run.get_absolute_url() in less and files["whole"].run.get_absolute_url() not in less
 
 
-def test_a_restart_that_goes_on_hides_nothing(alice: User, lora: Trainer, source: Source) -> None:
+def test_a_restart_that_goes_on_and_a_run_that_it_does_not_read_are_not_named(
+    alice: User, lora: Trainer, source: Source
+) -> None:
     file = make_file(make_run(source))
+    make_file(make_run(source, lifecycle_stage="buried"), generation=1)
+    make_file(make_run(make_source(lora, enabled=False)), generation=1)
     for part in range(2):
         Segment.objects.create(run=file.run, log_file=file, generation=0, part=part, reason="a new session", offset=part,
                                first_step=part * 100, last_step=part * 100 + 99)
@@ -212,3 +216,19 @@ def test_the_number_of_queries_does_not_follow_the_runs_that_are_named(
     with django_assert_max_num_queries(26):
         shown = text(client, lora.get_absolute_url())
     assert "The first 20 of 30." in shown
+
+
+def test_one_page_lists_those_of_all_trainers_that_one_sees(
+    alice: User, lora: Trainer, source: Source, django_assert_max_num_queries: DjangoAssertMaxNumQueries
+) -> None:
+    """CH-15."""
+    make_board(lora, runs_on_disk=20)
+    make_board(make_trainer("hidden", "others"))
+    for number in range(10):
+        make_source(make_trainer(f"open-{number}"))
+    client = signed_in(alice)
+    with django_assert_max_num_queries(10):
+        shown = text(client, "/tensorboard/")
+    for words in ("lora", "running", "18", "20", "300 MiB", "open-9", "Nothing has made it yet"):
+        assert words in shown
+    assert "hidden" not in shown
