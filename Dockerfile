@@ -1,4 +1,4 @@
-# One image for the site, the follower, the worker and the clock (docker-compose.yml). PostgreSQL and Valkey are services
+# One image for the site, the follower, the TensorBoards, the worker and the clock (docker-compose.yml). PostgreSQL and Valkey are services
 # of their own there; started alone, `manage.py up` in it uses the embedded ones.
 FROM python:3.11-slim-bookworm AS packages
 

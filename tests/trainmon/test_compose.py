@@ -22,6 +22,7 @@ from trainmon.embedded.postgres import Postgres
 
 # The wheel's own `docker-compose` script always ends with 0; its binary does not.
 COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
+RUNNING = ("web", "follower", "tensorboards", "worker", "beat")
 VARIABLES = {
     "TRAINMON_SECRET_KEY": "k" * 50,
     "TRAINMON_HOSTS": "trainmon.example.org",
@@ -59,10 +60,19 @@ def test_compose_refuses_without_what_production_needs(name):
 
 def test_logs_are_mounted_read_only_and_only_one_service_has_a_port():
     found = services()
-    for service in ("web", "follower", "worker", "beat"):
+    for service in ("web", "follower", "tensorboards", "worker", "beat"):
         (logs,) = [volume for volume in found[service]["volumes"] if volume["target"] == "/logs"]
         assert logs["read_only"] is True
     assert [name for name, service in found.items() if service.get("ports")] == ["web"]
+
+
+def test_tensorboards_are_on_a_network_of_their_own_and_share_the_folder_of_their_sockets_with_the_site():
+    found = services()
+    networks = json.loads(compose("config", "--format", "json", **VARIABLES).stdout)["networks"]
+    assert list(found["tensorboards"]["networks"]) == ["inside"] and networks["inside"]["internal"] is True
+    assert sorted(name for name, service in found.items() if "inside" in service["networks"]) == ["postgres", "tensorboards"]
+    volumes = {name: [volume["source"] for volume in found[name]["volumes"]] for name in ("tensorboards", "web")}
+    assert volumes["tensorboards"] == volumes["web"]
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile():
@@ -111,7 +121,7 @@ def start(name: str, ports: dict[str, int], home: Path, output: Path) -> subproc
 def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_path):
     migrate = start("migrate", ports, shared_home, tmp_path / "migrate")
     assert migrate.wait(60) == 0, (tmp_path / "migrate").read_text()
-    running = {name: start(name, ports, shared_home, tmp_path / name) for name in ("web", "follower", "worker", "beat")}
+    running = {name: start(name, ports, shared_home, tmp_path / name) for name in RUNNING}
     try:
         url = f"http://127.0.0.1:{ports['8000']}/login/"
         request = urllib.request.Request(url, headers={"Host": VARIABLES["TRAINMON_HOSTS"]})
@@ -128,7 +138,7 @@ def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_
 
         assert wait_until(answers, 40), (tmp_path / "web").read_text()
         assert wait_until(lambda: "ollowing" in (tmp_path / "follower").read_text(), 40), (tmp_path / "follower").read_text()
-        assert running["follower"].poll() is None
+        assert running["follower"].poll() is None and running["tensorboards"].poll() is None
         assert wait_until(worked, 40), (tmp_path / "worker").read_text() + (tmp_path / "beat").read_text()
     finally:
         for process in running.values():
