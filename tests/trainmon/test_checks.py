@@ -30,6 +30,13 @@ def test_an_interval_of_nothing_is_an_error(settings, name):
     assert f"{name} must be 1 or more." in [found.msg for found in checks.check_variables(None)]
 
 
+@pytest.mark.parametrize("program", ["tensorboard", "/no/such/tensorboard", "/etc/passwd"])
+def test_another_tensorboard_that_is_no_program_is_an_error(settings, program):
+    settings.TRAINMON_TB_PROGRAMS = [program]
+    found = [one for one in checks.check_variables(None) if one.id == "trainmon.E010"]
+    assert [one.msg for one in found] == [f"{program} of TRAINMON_TB_PROGRAMS is no absolute path of a program."]
+
+
 def test_a_file_in_the_place_of_the_data_directory_is_an_error(home, monkeypatch, settings):
     home.write_text("")
     settings.HOME = home / "below"
