@@ -29,6 +29,7 @@ VARIABLES = {
     "POSTGRES_PASSWORD": "p/w @é",
     "LOGS_DIR": "/var/log",
     "TRAINMON_SYNC_INTERVAL": "1",
+    "TRAINMON_METRICS_TOKEN": "t" * 32,
 }
 
 
@@ -140,6 +141,18 @@ def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_
         assert wait_until(lambda: "ollowing" in (tmp_path / "follower").read_text(), 40), (tmp_path / "follower").read_text()
         assert running["follower"].poll() is None and running["tensorboards"].poll() is None
         assert wait_until(worked, 40), (tmp_path / "worker").read_text() + (tmp_path / "beat").read_text()
+        probe = services()["web"]["healthcheck"]["test"][1:]
+        probe = [sys.executable, *(word.replace("8000", str(ports["8000"])) for word in probe[1:])]
+        assert subprocess.run(probe, timeout=20).returncode == 0
+        # asked by address, as Prometheus does: the site knows no such host
+        said = urllib.request.Request(f"http://127.0.0.1:{ports['8000']}/readyz", headers={"Authorization": "Bearer " + "t" * 32})
+
+        def beats() -> bool:
+            found = json.load(urllib.request.urlopen(said, timeout=20))["dependencies"]
+            return {found[name]["state"] for name in ("database", "layer", "broker", "worker")} == {"ok"}
+
+        assert wait_until(beats, 40), (tmp_path / "worker").read_text()
+        assert "runs.tasks.heartbeat" not in (tmp_path / "worker").read_text() + (tmp_path / "beat").read_text()
     finally:
         for process in running.values():
             process.terminate()

@@ -28,7 +28,7 @@ from trainmon.pacing import Application, Message, Send
 log = logging.getLogger(__name__)
 
 #: Seconds that the figures may take; without them the rest is told.
-FIGURES = 8.0
+FIGURES = 5.0
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
