@@ -135,6 +135,7 @@ MORE = [
     b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
     b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
     b"Content-Length: 0\r\nContent-Length: 80\r\n",
+    b"Transfer-Encoding: chunked\r\n",
     b"Content-Length: +5\r\n",
     b"Content-Length: 5, 5\r\n",
     b"Content-Length: -1\r\n",
@@ -190,6 +191,13 @@ def test_no_other_site_posts_with_ones_cookie(deaf: Site, upstream: Upstream, al
 def test_what_is_asked_has_a_largest_size(deaf: Site, upstream: Upstream, alice: User) -> None:
     answer, _ = get(deaf, ROOT + "/data/plugin/timeseries/timeSeries", alice, "POST", b"x" * 1_100_000, Origin=deaf.url)
     assert answer.status == 413
+    assert upstream.heard == []
+
+
+def test_a_head_has_a_largest_size(deaf: Site, upstream: Upstream, cookie: bytes) -> None:
+    for more in (b"Accept: " + b"a" * 20_000 + b"\r\n", b"".join(b"X-%d: y\r\n" % number for number in range(2000))):
+        assert b"reached" not in plain(deaf, f"{ROOT}/data/runs".encode(), cookie, more)
+    assert b"reached" not in plain(deaf, f"{ROOT}/data/runs?".encode() + b"a" * 70_000, cookie)
     assert upstream.heard == []
 
 
