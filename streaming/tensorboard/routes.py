@@ -17,6 +17,8 @@ _PLAIN = re.compile(rb"(?:/[A-Za-z0-9_.~@+,=-]+)*/?")
 #: What RFC 3986 lets a query have, and what browsers send besides.
 _QUERY = re.compile(rb"[\x21-\x7e]*")
 
+#: Time Series asks for all of its data below this.
+EXPERIMENT = "/experiment/defaultExperimentId"
 #: Beside the plugins' own routes.
 CORE = {
     "environment", "logdir", "runs", "experiments", "experiment_runs", "notifications", "window_properties",
@@ -53,7 +55,7 @@ def refuse(method: str, rest: bytes, query: bytes) -> Refusal | None:
     """What is wrong with a request for this path of a TensorBoard; None: it may go up."""
     if not _PLAIN.fullmatch(rest) or any(part in (b".", b"..") for part in rest.split(b"/")) or not _QUERY.fullmatch(query):
         return Refusal(400, "TensorBoard has no such address: neither dots, double slashes nor percent codes are passed on.")
-    path = rest.decode().rstrip("/")
+    path = _stripped(rest.decode().rstrip("/"))
     if not is_open(path):
         return Refusal(403, "This part of TensorBoard is not passed on: it could open files of the caller's choosing. "
                             "The other tabs are not touched by it.")  # fmt: skip
@@ -64,10 +66,15 @@ def refuse(method: str, rest: bytes, query: bytes) -> Refusal | None:
     return None
 
 
+def _stripped(path: str) -> str:
+    """Without the one name of an experiment that TensorBoard's own pages use, as TensorBoard itself takes it off: once."""
+    return path[len(EXPERIMENT):] if path.startswith(f"{EXPERIMENT}/") else path
+
+
 def is_open(path: str) -> bool:
     """Whether this path, without a slash at its end, leads to nothing but TensorBoard's pages and what it read."""
     first, *more = path.removeprefix("/").split("/")
-    if first == "experiment":  # the same routes once more, behind another name
+    if first == "experiment":  # the same routes once more, behind any other name
         return False
     if first != "data":
         return True

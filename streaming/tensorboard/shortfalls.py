@@ -37,7 +37,7 @@ class Shortfalls:
 def of_sources(sources: Iterable[int]) -> Shortfalls:
     """Those of all runs of these sources, newest first."""
     active = Q(run__source__in=list(sources), run__lifecycle_stage=Run.Stage.ACTIVE, run__files_missing=False)
-    looked_at = list(_suspect(active).select_related("run")[: LOOKED_AT + 1])
+    looked_at = list(_suspect(active).select_related("run__dataset")[: LOOKED_AT + 1])
     found: dict[int, Shortfall] = {}
     for file in looked_at[:LOOKED_AT]:
         if reasons := list(reasons_of(file)):
@@ -59,7 +59,7 @@ def _suspect(which: Q) -> QuerySet[LogFile]:
     parts = Segment.objects.order_by("part")
     return (
         files.order_by("-last_wall", "-pk").prefetch_related(Prefetch("segments", parts))
-        .only("run", "path", "generation", "damages", "run__name", "run__id")
+        .only("run", "path", "generation", "damages", "run__name", "run__dataset__name")
     )
 
 

@@ -127,6 +127,7 @@ def test_a_restart_is_asked_for_and_a_start_of_what_runs_is_none(bob: User, lora
 def test_for_some_minutes_it_stops_by_itself(bob: User, lora: Trainer, source: Source) -> None:
     """CH-9."""
     make_board(lora)
+    assert 'name="minutes" value="60"' in signed_in(bob).get(PAGE).content.decode()
     board = ask(bob, wish="start", minutes=90)
     assert board and board.until and board.mode == "stopped"
     assert timedelta(minutes=89) < board.until - now() <= timedelta(minutes=90)
@@ -172,7 +173,8 @@ def test_where_viewers_see_no_raw_logs_the_page_says_so(
 
 def test_runs_of_which_it_shows_less_are_named(alice: User, lora: Trainer, source: Source) -> None:
     names = ("restarted", "replaced", "cut", "false", "whole")
-    files = {name: make_file(make_run(source, name=f"the-{name}"), f"{name}.tfevents", last_wall=1.0) for name in names}
+    runs = {name: make_run(source, name=f"the-{name}", dataset="alpaca") for name in names}
+    files = {name: make_file(run, f"{name}.tfevents", last_wall=1.0) for name, run in runs.items()}
     for part, (first, last) in enumerate(((0, 900), (500, 700))):
         Segment.objects.create(run=files["restarted"].run, log_file=files["restarted"], generation=0, part=part,
                                reason="steps went back", offset=part, first_step=first, last_step=last)
@@ -184,6 +186,7 @@ def test_runs_of_which_it_shows_less_are_named(alice: User, lora: Trainer, sourc
     shown = text(signed_in(alice), lora.get_absolute_url())
     assert "TensorBoard shows less of 4 runs than these pages" in shown
     assert "Restarted inside restarted.tfevents: steps 500 to 900 from before the restart are hidden." in shown
+    assert "the-replaced alpaca" in shown
     assert "replaced.tfevents was replaced" in shown
     assert "cut.tfevents is damaged at byte 4,096: nothing that comes after it is shown." in shown
     assert "false.tfevents holds a damaged record at byte 4,096" in shown

@@ -62,7 +62,12 @@ PATHS = [
     "/data/plugin/projector/tensor", "/data/plugin/projector/tensor/", "/data/plugin/projector/metadata?run=.&name=x",
     "/data/plugin/projector/sprite_image", "/data/plugin/projector/bookmarks", "/data/plugin/projector/info",
     "/data/plugin/projector/runs", "/experiment/x/data/plugin/projector/tensor", "/experiment//data/plugin/projector/tensor",
-    "/experiment", "/data/plugin", "/data/plugin/whatif/examples_from_path?examples_path=/etc/passwd",
+    "/experiment/defaultExperimentId/data/plugin/projector/tensor",
+    "/experiment/defaultExperimentIdX/data/plugin/projector/tensor",
+    "/experiment/defaultExperimentId/experiment/x/data/plugin/projector/tensor", "/experiment/defaultExperimentId//data/runs",
+    "/experiment/defaultExperimentId/experiment/defaultExperimentId/data/plugin/projector/tensor",
+    "/experiment/defaultExperimentId", "/experiment", "/data/plugin",
+    "/data/plugin/whatif/examples_from_path?examples_path=/etc/passwd",
     "/data/plugin/profile/data", "/data/plugin/scalars/../projector/tensor", "/data/plugin/Projector/tensor",
     "/data/plugin_entry.html/x", "/data/logdir/..", "/@evil.example/..", "/%c0%ae%c0%ae/", "/%252e%252e/",
 ]  # fmt: skip
@@ -73,7 +78,8 @@ def test_no_path_but_a_plain_one_arrives(deaf: Site, upstream: Upstream, cookie:
         answer = plain(deaf, (ROOT + path).encode(), cookie)
         assert re.match(rb"HTTP/1.1 (400|403|404) ", answer), (path, answer[:200])
     assert upstream.heard == []
-    assert plain(deaf, f"{ROOT}/data/runs".encode(), cookie).endswith(b"reached")
+    for path in ("/data/runs", "/experiment/defaultExperimentId/data/runs"):
+        assert plain(deaf, f"{ROOT}{path}".encode(), cookie).endswith(b"reached")
 
 
 TARGETS = [
