@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from runs.charts import Main, main_series
+from runs.compiled import Compiled
 from runs.models import Bookmark, LogFile, Note, Run
+from runs.query.conditions import among
 from runs.sparks import Spark, sparks
 
 if TYPE_CHECKING:
@@ -26,9 +29,9 @@ def dress_rows(
     ids = [run.pk for run in runs]
     if not ids:
         return runs
-    notes = Counter(Note.objects.filter(run__in=ids).order_by().values_list("run", flat=True))
+    notes = Counter(run for run, in _noted().rows(runs=ids))
     bookmarks = _bookmarks(ids, user) if user else {}
-    stuck = Counter(LogFile.objects.filter(run__in=ids).exclude(error="").order_by().values_list("run", flat=True))
+    stuck = Counter(run for run, in _stuck().rows(runs=ids))
     best = main_series(ids) if main is None else main
     paths = sparks([(run, best[run.pk]) for run in runs if run.pk in best])
     for run in runs:
@@ -38,6 +41,16 @@ def dress_rows(
         one = best.get(run.pk)
         run.main = Spark(one.tag, one.last, paths[run.pk]) if one else None
     return runs
+
+
+@cache
+def _noted() -> Compiled[Note]:
+    return Compiled(Note.objects.filter(among("run", "runs")).order_by().values_list("run"))
+
+
+@cache
+def _stuck() -> Compiled[LogFile]:
+    return Compiled(LogFile.objects.filter(among("run", "runs")).exclude(error="").order_by().values_list("run"))
 
 
 def _bookmarks(ids: Sequence[int], user: User | AnonymousUser) -> dict[int, bool]:

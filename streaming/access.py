@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -13,7 +14,9 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
 
+from runs.compiled import Compiled
 from runs.models import ApiToken, Job, Run, Source
+from runs.query.conditions import among
 from runs.roles import with_role
 from runs.signing import Accounts
 
@@ -100,13 +103,22 @@ def versions(runs: Collection[int], jobs: Collection[int]) -> dict[Subject, Know
     """What is known of these runs and jobs, whoever may see them."""
     found: dict[Subject, Known] = {}
     if runs:
-        moved = Exists(Job.objects.filter(run=OuterRef("pk")))
-        rows = Run.objects.filter(pk__in=runs).order_by().values_list("pk", "version", "source_id", moved)
+        rows = _of_runs().rows(runs=list(runs))
         found |= {("run", pk): Known(version, source, paced) for pk, version, source, paced in rows}
     if jobs:
-        of_jobs = Job.objects.filter(pk__in=jobs).order_by().values_list("pk", "version", "source_id")
-        found |= {("job", pk): Known(version, source, True) for pk, version, source in of_jobs}
+        found |= {("job", pk): Known(version, source, True) for pk, version, source in _of_jobs().rows(jobs=list(jobs))}
     return found
+
+
+@cache
+def _of_runs() -> Compiled[Run]:
+    moved = Exists(Job.objects.filter(run=OuterRef("pk")))
+    return Compiled(Run.objects.filter(among("pk", "runs")).order_by().values_list("pk", "version", "source_id", moved))
+
+
+@cache
+def _of_jobs() -> Compiled[Job]:
+    return Compiled(Job.objects.filter(among("pk", "jobs")).order_by().values_list("pk", "version", "source_id"))
 
 
 def newest_runs(after: int | None) -> tuple[int, set[int]]:

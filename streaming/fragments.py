@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from django.http import QueryDict
 
 from runs import jobstate
 from runs.charts import MAIN_TAGS
+from runs.compiled import Compiled
 from runs.dressing import dress_rows
 from runs.models import Job, Run, Source
 from runs.query.columns import DEFAULT, PLAIN, Column, column_of
-from runs.query.conditions import tag_ids
+from runs.query.conditions import among, tag_ids
 from runs.query.grammar import Metric, Unclear
 from runs.query.rows import OF_SOURCE, rows
 from runs.templatetags.listed import lines
@@ -69,13 +71,18 @@ def run_rows(ids: Sequence[int], spec: str) -> Rendered:
     names = {column.source.tag for column in columns if isinstance(column.source, Metric)}
     if any(column.key == "metric" for column in columns):
         names |= set(MAIN_TAGS)
-    alive = dict(Run.objects.active().filter(pk__in=ids).order_by().values_list("pk", "source_id"))
+    alive = dict(_alive().rows(runs=list(ids)))
     of = Source.objects.filter(pk__in=set(alive.values())).select_related("trainer")
     sources = {source.pk: source for source in of.defer(*(name.removeprefix("source__") for name in OF_SOURCE))}
     found = rows(list(alive), columns, tag_ids(names), sources)
     dress_rows(found, None, {run.pk: run.cells["main"] for run in found if "main" in run.cells})
     pick = "choose" if QueryDict(spec).get("pick") == "choose" else ""
     return {run.pk: lines([run], columns, pick) for run in found}
+
+
+@cache
+def _alive() -> Compiled[Run]:
+    return Compiled(Run.objects.active().filter(among("pk", "runs")).order_by().values_list("pk", "source_id"))
 
 
 def job_progress(ids: Sequence[int], spec: str) -> Rendered:
