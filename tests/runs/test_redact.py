@@ -164,7 +164,7 @@ LOGLIKE = st.lists(
 
 
 @given(PLAIN, SECRETS, PLAIN)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_a_token_does_not_survive_among_words(before: str, secret: str, after: str) -> None:
     shown = redact.text(f"{before} {secret} {after}")
     assert secret not in shown and secret[-10:] not in shown
@@ -186,7 +186,7 @@ def test_a_token_does_not_survive_wherever_it_lies_in_a_tree(tree: Any) -> None:
 
 
 @given(st.dictionaries(st.one_of(SECRETS, LOGLIKE), st.one_of(LOGLIKE, st.integers(), st.booleans()), max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_a_redacted_value_is_valid_json_and_stays_so(tree: dict[str, Any]) -> None:
     shown = redact.value(tree)
     assert json.loads(json.dumps(shown)) == shown
@@ -194,7 +194,7 @@ def test_a_redacted_value_is_valid_json_and_stays_so(tree: dict[str, Any]) -> No
 
 
 @given(LOGLIKE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_redacting_twice_changes_nothing(said: str) -> None:
     once = redact.text(said)
     assert redact.text(once) == once
@@ -205,7 +205,7 @@ PASSWORDS = st.from_regex(r"[A-Za-z0-9!$%+/=._~][A-Za-z0-9!$%+/=._~-]{7,20}", fu
 
 
 @given(st.sampled_from(BESIDE), PASSWORDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_password_does_not_survive_beside_its_key(form: str, secret: str) -> None:
     if "://" in form:
         secret = secret.replace("/", "_")  # as "1234/x@" it is a port with a path behind it
@@ -236,7 +236,7 @@ def test_ten_megabytes_of_what_once_was_slow_take_seconds() -> None:
 
 
 @given(LOGLIKE, LOGLIKE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_a_line_that_is_said_to_hold_no_secret_holds_none(key: str, said: str) -> None:
     line = {key: said, "fields": {said: key}}
     raw = json.dumps(line, ensure_ascii=False).encode()

@@ -33,7 +33,7 @@ from tests.runs.factories import (
 )
 
 #: Requests for each operation, of those that the schema allows and of those that it forbids.
-EXAMPLES = 8
+EXAMPLES = 5
 PROMISES = [
     not_a_server_error,
     checks.status_code_conformance,
