@@ -18,7 +18,7 @@ from tests.runs.trees import media, picture, settle, sound, synced, tensors, wri
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-TABS = ("", "samples/", "parameters/", "files/", "notes/", "history/")
+TABS = ("", "samples/", "parameters/", "files/", "tensorboard/", "notes/", "history/")
 
 
 @pytest.fixture
