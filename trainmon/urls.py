@@ -9,7 +9,7 @@ from runs.views.account import account_page, change_password, create_token, revo
 from runs.views.sources import as_of, source_page, sync_now
 from runs.views.trainers import trainer_page
 from runs.views.workspace import workspace
-from streaming.tensorboard.pages import tensorboard_page
+from streaming.tensorboard.pages import font, tensorboard_page
 from streaming.tensorboard.views import run_tensorboard, tensorboards, trainer_tensorboard
 from trainmon import views
 
@@ -28,6 +28,7 @@ urlpatterns = [
     path("tensorboard/<slug:slug>", tensorboard_page),
     path("tensorboard/<slug:slug>/", tensorboard_page, name="tensorboard"),
     path("tensorboard/<slug:slug>/<path:rest>", tensorboard_page),
+    path("font-roboto/<str:name>", font),
     path("trainers/<slug:slug>/tensorboard/", trainer_tensorboard, name="trainer-tensorboard"),
     path("as-of/", as_of, name="as-of"),
     path("sources/<int:pk>/", source_page, name="source"),

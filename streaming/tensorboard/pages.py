@@ -6,6 +6,7 @@ a Retry-After that a script can go by.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 from csp.decorators import csp_replace
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpResponse
-from django.shortcuts import render
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
 from django.utils.timezone import now
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 
 from runs import redact
 from runs.models import Trainer
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 State = TensorBoard.State
 #: A supervisor looks each half second and says so each few: by then it is not there.
 UNSEEN = timedelta(seconds=30)
+ASKS = re.compile(r"https?://[^/?#]+/tensorboard/([-A-Za-z0-9_]{1,100})/")
+FONT = re.compile(r"[A-Za-z0-9_-]{1,100}\.woff2")
 #: Lines of its log that an operator is shown.
 LINES = 40
 
@@ -68,6 +72,15 @@ def tensorboard_page(request: HttpRequest, slug: str, rest: str = "") -> HttpRes
     if board:
         visit(board)
     return _away(request, user, trainer, board)
+
+
+@require_safe
+def font(request: HttpRequest, name: str) -> HttpResponse:
+    """TensorBoard's styles ask for its fonts at the root of the site, whatever its prefix: lead them back to where they lie."""
+    asks = ASKS.match(request.headers.get("Referer", ""))
+    if asks is None or not FONT.fullmatch(name):
+        raise Http404
+    return redirect(f"/tensorboard/{asks[1]}/font-roboto/{name}")
 
 
 def _is_script(request: HttpRequest) -> bool:

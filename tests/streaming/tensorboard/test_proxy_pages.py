@@ -82,3 +82,12 @@ def test_who_is_not_signed_in_is_sent_there_and_returns(lora: Trainer) -> None:
     script = Client().get(PAGE, headers={"Accept": "text/html", "Authorization": "Bearer tmon_none"})
     assert script.status_code == 401 and script["WWW-Authenticate"].startswith("Bearer")
     assert Client().get(PAGE + "data/runs", headers={"Accept": "application/json"}).status_code == 401
+
+
+def test_its_fonts_which_it_asks_for_at_the_root_are_found(alice: User) -> None:
+    client, path = signed_in(alice), "/font-roboto/oMMgfZMQthOryQo9n22dcuvvDin1pK8aKteLpeZ5c0A.woff2"
+    answer = client.get(path, headers={"Referer": "http://testserver/tensorboard/lora/index.js?x"})
+    assert (answer.status_code, answer["Location"]) == (302, f"/tensorboard/lora{path}")
+    for referer in ("", "http://testserver/runs/", "http://testserver/tensorboard/", "http://["):
+        assert client.get(path, headers={"Referer": referer}).status_code == 404, referer
+    assert client.get("/font-roboto/x.html", headers={"Referer": "http://testserver/tensorboard/lora/"}).status_code == 404
