@@ -37,7 +37,7 @@ POLL_SHARE, SCAN_SHARE = 0.1, 0.25
 #: The rest before it is short, whatever that process took on a busy machine.
 QUICK, FEW, QUICK_REST = 10.0, 2_000, 1.0
 #: Seconds: a writer's burst is waited for; a run is left alone after a read, and so is the source.
-GATHER, RUN_REST, REST = 0.005, 0.05, 0.025
+GATHER, RUN_REST, REST = 0.005, 0.05, 0.01
 #: Seconds until a source is asked for again that a long sync has, and that could not be read.
 BUSY_REST, FAILED_REST = 0.25, 10.0
 #: Runs of one read: few, so that the first is shown soon; of many that wait a quarter, which costs less a run.

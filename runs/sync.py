@@ -22,7 +22,7 @@ HEARTBEAT = 10.0
 #: How often a sync begins anew when the database went away, and the first pause (seconds).
 DATABASE_TRIES, DATABASE_PAUSE = 5, 1.0
 #: How long a sync waits for a follower, which holds a source for moments, and how often it looks.
-PATIENCE, LOOK = 10.0, 0.02
+PATIENCE, LOOK = 10.0, 0.01
 #: The database went away, or this process still holds a connection from before it was restarted.
 AWAY = (OperationalError, InterfaceError)
 
