@@ -119,6 +119,7 @@ def test_what_a_killed_trainer_has_said_is_sent_by_the_next(site: Site, token: s
     assert Run.objects.get().point_count == len(set(ids(site)))
 
 
+@pytest.mark.soak
 def test_a_site_that_is_killed_again_and_again_gets_everything_once(client: Any, site: Site, tmp_path: Path) -> None:
     """P2: events and a file, in pieces that were broken off."""
     (tmp_path / "logs").mkdir()

@@ -70,6 +70,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path):
     print(f"{amid} of 4 kills came amid a read")
 
 
+@pytest.mark.soak
 def test_two_followers_and_a_sync_by_hand_share_the_work(tmp_path):
     root = tmp_path / "logs"
     with Trainer(root) as trainer:

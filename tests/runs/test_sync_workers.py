@@ -190,6 +190,7 @@ def test_a_source_that_hangs_is_given_up_and_the_others_are_synced(tmp_path, wor
     assert isinstance(synced(hung, "a"), Synced)
 
 
+@pytest.mark.soak
 def test_a_worker_that_hangs_is_given_up_with_its_siblings(tmp_path):
     root = varied_tree(tmp_path / "a", times=30)
     source = source_of(root, "a")

@@ -271,6 +271,7 @@ def test_odd_states_are_events_too(fields: dict[str, Any], job: Job):
     assert said["standing"] == job.status
 
 
+@pytest.mark.soak
 def test_a_stream_stays_open_while_nothing_happens(bused: Site, job: Job, key: str, tmp_path: Path):
     with curl(bused, key) as process:
         told = messages(process)
