@@ -55,7 +55,7 @@ class Kept:
         self.tried = now()
         self.question: asked.Question | None = None
         self.silences, self.ask_at, self.memory_at, self.write_at = 0, 0.0, 0.0, 0.0
-        self.mounted_again = False
+        self.mounted_again = self.headless = False
         self.first = "Its supervisor has begun anew." if row.state in (State.STARTING, State.RUNNING) else ""
         self.untold: list[TensorBoardTransition] = []
         self.fields: dict[str, Any] = {}
@@ -127,7 +127,7 @@ class Kept:
         except OSError as error:  # a full disk, a folder that is not ours: it may pass
             self.fail(f"It could not be started: {error}.")
             return
-        self.running, self.silences, self.ask_at = False, 0, 0.0
+        self.running, self.headless, self.silences, self.ask_at = False, False, 0, 0.0
         reason, self.first = reason or self.first, ""
         self.become(State.STARTING, reason, socket=whole.socket, next_try=None, pid=None, started=None, version="")
 
@@ -205,7 +205,7 @@ class Kept:
             if sum(process.resident for process in processes) > limit and (took := measured.memory(processes)) > limit:
                 self.too_large(f"It took {took / 2**20:,.0f} MiB of memory, its limit is {self.row.memory_limit:,}.", plan)
                 return
-            if any(process.zombie for process in processes):
+            if self.lost_its_data_server(processes):
                 self.fail("Its data server has ended.")
                 return
             if time.monotonic() >= self.write_at:
@@ -215,6 +215,11 @@ class Kept:
         path, prefix = self.child.plan.socket, command.prefix(self.row.trainer.slug)
         if (said := self.answer(lambda: asked.runs_served(path, prefix), ASK_AGAIN)) is not None:
             self.counted(said, plan)
+
+    def lost_its_data_server(self, processes: list[measured.Process]) -> bool:
+        """Whether that has ended and TensorBoard goes on; one that ends itself takes it along, and says why at the next look."""
+        before, self.headless = self.headless, any(one.zombie and one.depth > self.depth for one in processes)
+        return before and self.headless
 
     def too_large(self, reason: str, plan: Plan) -> None:
         """It begins anew; one that grows so again at once would do nothing else."""
@@ -259,8 +264,12 @@ class Kept:
     def pid(self) -> int | None:
         """TensorBoard's own process, below those of the sandbox."""
         assert self.child is not None
-        depth = 1 if self.shared else 2
-        return next((process.pid for process in self.child.processes() if process.depth == depth), None)
+        return next((process.pid for process in self.child.processes() if process.depth == self.depth), None)
+
+    @property
+    def depth(self) -> int:
+        """How far TensorBoard's process is below the one that the supervisor started."""
+        return 1 if self.shared else 2
 
     # what is told
 

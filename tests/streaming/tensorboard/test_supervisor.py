@@ -181,6 +181,20 @@ def test_one_that_is_killed_runs_again_within_fifteen_seconds(stage, which):
     assert again.restarts == row.restarts + 1 and again.next_try is None
 
 
+def test_one_whose_end_is_seen_late_was_killed_and_did_not_lose_its_data_server(stage):
+    stage.runs()
+    (one,) = stage.supervisor.kept.values()
+    sandbox, board = ([found.pid for found in stage.child.processes() if found.depth == depth][0] for depth in (1, 2))
+    os.kill(sandbox, signal.SIGSTOP)
+    os.kill(board, signal.SIGKILL)
+    assert until(lambda: sum(found.zombie for found in stage.child.processes()) == 2)
+    for _ in range(3):
+        one.memory_at = 0.0
+        stage.supervisor.look()
+    os.kill(sandbox, signal.SIGCONT)
+    assert stage.comes(lambda row: row.state != State.RUNNING).reason == "It was killed by SIGKILL."
+
+
 def test_one_that_takes_too_much_memory_is_started_anew(stage):
     row = stage.runs()
     stage.child.began -= 100  # it has been steady
