@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from runs import redact
-from runs.models import LogFile, Run, Transition
+from runs.models import Job, LogFile, Run, Transition
 from runs.models.run import Status
 from runs.readers.plain import plain_json
-from runs.readers.records import Block, Points
+from runs.readers.records import Block, Points, Said
 from runs.readers.sidecars import PARAMETER_FILES
 from runs.status import Evidence, Verdict, judge
 
@@ -195,29 +195,70 @@ def _arrive(run: Run, file: LogFile, mtime: float, first_wall: float | None) -> 
 
 
 def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
-    """The run's step, and the rhythm of its last steps, from the newest part of a file."""
+    """The run's step, and the rhythm of its last steps, from the newest part of a file.
+
+    What stands beside the training (an evaluation, which has a prefix, or what was printed)
+    speaks only until a file of the training itself does.
+    """
+    aside = bool(file.prefix) or file.kind == LogFile.Kind.TEXT
     part = max(piece.part for piece in points)
     newest = [piece for piece in points if piece.part == part]
     key = [file.pk, file.reading, part]
-    held = run.pulse.get("key")
+    spoke_aside = run.pulse.get("aside", False)
+    pulse = {} if spoke_aside and not aside else run.pulse
+    held = pulse.get("key")
     same = held == key
+    other = held is not None and held[0] != file.pk
     step = max(int(piece.steps.max()) for piece in newest)
-    if file.prefix and held is not None and held[0] != file.pk:
+    if other and aside and not spoke_aside:
         return  # evaluation beside the training may count its own steps
     wall = max((float(walls.max()) for piece in newest if len(walls := believable(piece.walls))), default=0.0)
-    if held is not None and held[0] != file.pk and wall < run.pulse.get("wall", 0.0):
+    if other and wall < pulse.get("wall", 0.0):
         return  # of two files or logs that one counts whose clock is ahead, whichever was read last
-    run.step = max(run.step, step) if same and run.step is not None else step
+    before = pulse.get("counted", run.step) if same else None
+    counted = step if before is None else max(before, step)
     longest = max(newest, key=lambda piece: len(piece.steps))
     steps, walls = longest.steps[-10 * STEPS_KEPT :], longest.walls[-10 * STEPS_KEPT :]
     usable = np.isfinite(walls) & (np.abs(walls) < LAST_MOMENT)
-    pairs = list(run.pulse.get("steps", []))
+    pairs = list(pulse.get("steps", []))
     if not same and not _beside(file, pairs):
         pairs = []
     for when, at in zip(walls[usable].tolist(), steps[usable].tolist(), strict=True):
         if not pairs or at > pairs[-1][1]:
             pairs.append([round(when, 6), at])
-    run.pulse = {**run.pulse, "key": key, "wall": max(wall, run.pulse.get("wall", 0.0)), "steps": pairs[-STEPS_KEPT:]}
+    run.pulse = {**run.pulse, "key": key, "wall": max(wall, pulse.get("wall", 0.0)), "steps": pairs[-STEPS_KEPT:],
+                 "counted": counted, "aside": aside}
+    _count(run)
+
+
+def hear_step(run: Run, job: Job, said: Said, *, records: bool) -> None:
+    """A log says which step the training is at.
+
+    A record's word on a status may repeat an old step, so it only raises what was told.  A log
+    of ``records`` takes back what the text log of the same job told: it is the more exact one.
+    """
+    assert said.step is not None
+    heard = run.pulse.get("heard", {})
+    then = heard.get("at", 0.0)
+    when = max(then, run.pulse.get("wall", 0.0)) if said.at is None else said.at
+    printed = heard.get("job") == job.pk and records and not heard["records"]
+    if when < then and not printed:
+        return
+    as_status = said.status is not None
+    step = max(said.step, heard["step"]) if as_status and records and heard and not printed else said.step
+    run.pulse = {**run.pulse, "heard": {"at": when, "step": step, "as_status": as_status, "job": job.pk, "records": records}}
+    _count(run)
+
+
+def _count(run: Run) -> None:
+    """The run's step: that of its event files or that of its logs, whichever was told later, in whatever order they were read."""
+    pulse = run.pulse
+    counted, heard = pulse.get("counted"), pulse.get("heard")
+    if heard is None or counted is not None and (
+            heard["at"] < pulse.get("wall", 0.0) or heard["as_status"] and heard["step"] < counted and not pulse["aside"]):
+        run.step = counted
+    else:
+        run.step = heard["step"]
 
 
 def _beside(file: LogFile, pairs: list[list[float]]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runs import artifacts, logchunks, masks, redact
 from runs.artifacts import Named
-from runs.facts import dated, moment, set_params
+from runs.facts import dated, hear_step, moment, set_params
 from runs.models import Event, Job, LogChunk, LogFile, Run, Transition
 from runs.models.run import Status
 from runs.readers import naming
@@ -211,9 +211,8 @@ def _tell_run(run: Run, job: Job, said: Said, file: LogFile) -> None:
     run.stage = job.stage
     if job.total_steps is not None:
         run.total_steps = job.total_steps
-    newer = said.at is None or said.at >= run.pulse.get("wall", 0.0)
-    if job.step is not None and (run.step is None or newer and (said.status is None or job.step > run.step)):
-        run.step = job.step
+    if said.step is not None:
+        hear_step(run, job, said, records=file.kind == LogFile.Kind.JSONL)
     if job.epoch is not None:
         run.epoch = job.epoch
     run.error, run.error_type, run.error_stack = job.error, job.error_type, job.error_stack

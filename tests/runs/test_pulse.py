@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,24 @@ def test_the_speed_is_known_though_two_files_take_turns(tmp_path: Path, monkeypa
     run = Run.objects.get()
     assert len(run.pulse["steps"]) > 10
     assert run.steps_per_second == pytest.approx(1.0, rel=0.2)
+
+
+@pytest.mark.django_db
+def test_where_a_run_stands_does_not_depend_on_which_of_its_files_was_read_first(tmp_path: Path):
+    whole = tmp_path / "whole"
+    write(whole / "ds" / "two", 1, 150)
+    write(whole / "ds" / "two", 1, 150, start=100)
+    job_log(whole / "ds" / "two" / "job.jsonl", steps=60)
+    (whole / "ds" / "two" / "train.log").write_text(trees.printed(0, 150))
+    settle(whole)
+    files = [path for path in whole.rglob("*") if path.is_file()]
+    found = set()
+    for number, order in enumerate(list(permutations(sorted(files)))[::3]):
+        root = tmp_path / str(number)
+        for path in order:
+            there = root / path.relative_to(whole)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, there)
+            synced(root, f"t{number}")
+        found.add(Run.objects.get(source__trainer__slug=f"t{number}").step)
+    assert found == {249}, "what is printed counts only where no log of records tells the same job"
