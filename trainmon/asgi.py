@@ -3,9 +3,10 @@
 import gc
 import os
 
+import django
 from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
 
+from trainmon.absent import absent
 from trainmon.bodies import Bounded
 from trainmon.correlated import Correlated
 from trainmon.pacing import Paced
@@ -15,14 +16,18 @@ os.environ.setdefault("TRAINMON_SERVICE", "web")
 # The site keeps connections: each request would otherwise wait for a new one.
 os.environ.setdefault("TRAINMON_DB_POOL", "10")
 
-site = get_asgi_application()
+django.setup(set_prefix=False)
+# REST framework loads these for pages and clients that we do not have: 7 MB
+with absent("requests", "markdown", "pygments"):
+    import rest_framework.compat  # noqa: F401
 
 from streaming.routing import sockets  # noqa: E402  Django is set up by now
 from streaming.tensorboard.proxy import Proxy  # noqa: E402
+from trainmon.answering import Answering  # noqa: E402
 from trainmon.health.probes import Probes  # noqa: E402
 
 # Paced comes first: it looks at daphne's own send; probes ask each few seconds, and are in no log
-application = Paced(Probes(Correlated(ProtocolTypeRouter({"http": Proxy(Bounded(site)), "websocket": sockets}))))
+application = Paced(Probes(Correlated(ProtocolTypeRouter({"http": Proxy(Bounded(Answering())), "websocket": sockets}))))
 # What is loaded now stays: going through it again and again for garbage would hold up a request for 70 ms.
 gc.collect()
 gc.freeze()
