@@ -209,12 +209,6 @@ MAIN_TAGS = (
 )
 
 
-def main_tags() -> list[int]:
-    """The ids of the main tags that exist, best first: with ids each run is one look into one index."""
-    ids = dict(Tag.objects.filter(name__in=MAIN_TAGS).values_list("name", "pk"))
-    return [ids[name] for name in MAIN_TAGS if name in ids]
-
-
 def main_series(runs: Collection[int]) -> dict[int, Main]:
     """The series that a run list shows of each of these runs: that of the best tag that it has."""
     names = dict(Tag.objects.filter(name__in=MAIN_TAGS).values_list("pk", "name"))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef
+from django.db.models import Count
 from django.shortcuts import get_object_or_404, render
 
 from runs.aggregates import DatasetFigures, by_dataset
-from runs.charts import main_tags
+from runs.charts import MAIN_TAGS
 from runs.counts import held
 from runs.dressing import dress_rows
 from runs.models import Dataset, Run, Series, Tag, Trainer
@@ -59,11 +59,12 @@ def trainer_page(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _main_tag(runs: RunQuerySet) -> str:
-    """The metric that these runs are judged by: the first of the main tags that one of them has."""
-    best = main_tags()
-    measured = Series.objects.filter(tag=OuterRef("pk"), run__in=runs.order_by())
-    found = dict(Tag.objects.filter(Exists(measured), pk__in=best).values_list("pk", "name"))
-    return next((found[pk] for pk in best if pk in found), "")
+    """The main tag that most of these runs have, of those in datasets; of several the first."""
+    names = dict(Tag.objects.filter(name__in=MAIN_TAGS).values_list("pk", "name"))
+    counted = Series.objects.filter(tag__in=names, run__in=runs.exclude(dataset=None).order_by()).order_by()
+    found = counted.values_list("tag").annotate(runs=Count("pk"))
+    ranked = sorted((-count, MAIN_TAGS.index(names[tag])) for tag, count in found)
+    return MAIN_TAGS[ranked[0][1]] if ranked else ""
 
 
 def _datasets(runs: RunQuerySet, tag: str) -> list[DatasetRow]:

@@ -51,6 +51,8 @@ def test_datasets_come_with_mean_least_and_best_of_the_main_metric(client: Clien
     for last in (0.5, 0.25, float("nan")):
         make_points(make_run(source, dataset="alpaca"), "train/loss", [3.0, last])
     make_run(source, dataset="empty")
+    make_points(make_run(source, dataset="odd"), "loss", [1.0])
+    make_points(make_run(source), "loss", [1.0])  # of no dataset
     shown = text(client, lora.get_absolute_url())
     assert "Datasets by last train/loss" in shown
     assert "alpaca 3 0.3750 0.2500 0.5000 0.2500" in shown
