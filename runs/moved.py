@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from django.db.models import ProtectedError
+
 from runs import identity, masks
 from runs.models import LogFile, Run, Series, Source
 from runs.readers import confined, naming
@@ -134,13 +136,21 @@ def take_away(files: Iterable[KnownFile], vanished: set[int]) -> None:
         forget_file(file.id, file.run_id)
         LogFile.objects.filter(pk=file.id).delete()
     for run_id in {file.run_id for file in files}:
-        if run_id in vanished and not LogFile.objects.filter(run_id=run_id).exists():
-            Run.objects.filter(pk=run_id).delete()
+        if run_id in vanished and not LogFile.objects.filter(run_id=run_id).exists() and _deleted(run_id):
             continue
         points = recount(run_id)
         Series.objects.filter(run_id=run_id, count=0, chunks=None, tails=None).delete()
         Run.objects.filter(pk=run_id).update(point_count=points)
         sum_damage([run_id])
+
+
+def _deleted(run_id: int) -> bool:
+    """Delete the row of a run of which nothing is left; False where a cleanup has it in its journal: it stays."""
+    try:
+        Run.objects.filter(pk=run_id).delete()
+    except ProtectedError:
+        return False
+    return True
 
 
 class _Places:

@@ -1,0 +1,209 @@
+"""What may go, what will, what went where: Hold, Plan, PlannedRun, Archive, Tombstone."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+
+from runs import masks
+
+
+class Hold(models.Model):
+    """Somebody's word that a run must stay, with a reason; no cleanup touches it, whoever asks."""
+
+    run = models.OneToOneField("runs.Run", on_delete=models.CASCADE, related_name="hold")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    reason = models.CharField(max_length=500)
+    until = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is lifted.")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.run}: {self.reason}"
+
+    def get_absolute_url(self) -> str:
+        """The page of the run."""
+        return self.run.get_absolute_url()
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it still holds at this moment."""
+        return self.until is None or self.until > at
+
+
+class Plan(models.Model):
+    """One cleanup: who wanted what, and the exact list that was confirmed.
+
+    draft -> confirmed -> working -> done; a draft may be cancelled.  One that was killed amid its
+    work stays ``working`` until somebody goes on with it.  ``digest`` covers every file of every
+    run in it (path, inode, size, mtime): a confirmation is good for that list and no other.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", "draft"
+        CONFIRMED = "confirmed", "confirmed"
+        WORKING = "working", "at work"
+        DONE = "done", "done"
+        CANCELLED = "cancelled", "cancelled"
+
+    created = models.DateTimeField(auto_now_add=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    who = models.CharField(max_length=150, help_text="The name at the time.")
+    origin = models.CharField(max_length=20, help_text="Where it was made: console, web, policy.")
+    why = models.TextField(blank=True)
+    selected = models.TextField(blank=True, help_text="The selection in the words that were given.")
+    archive = models.BooleanField(default=True, help_text="Each run is archived and checked before it is touched.")
+    grace = models.DurationField(default=timedelta(days=7), help_text="How long runs lie in the trash before they are purged.")
+    forced = models.BooleanField(default=False, help_text="Pinned and bookmarked runs, too.")
+    state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
+    digest = models.CharField(max_length=64)
+    confirmed_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(state__in=["confirmed", "working"]), name="plan_that_is_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"cleanup {self.pk} by {self.who}"
+
+
+class PlannedRun(models.Model):
+    """A run in a plan, and how far it is: the journal.
+
+    planned -> archiving -> archived -> burying -> buried -> purging -> purged, or -> restored;
+    ``skipped`` was left alone (it had changed or was protected), ``failed`` could not be done.
+    A word that ends in -ing is committed before the disk is touched, the next one after it:
+    whoever goes on after a kill looks at the disk to learn which side of the deed it was.
+    """
+
+    class Step(models.TextChoices):
+        PLANNED = "planned", "planned"
+        ARCHIVING = "archiving", "being archived"
+        ARCHIVED = "archived", "archived"
+        BURYING = "burying", "on the way to the trash"
+        BURIED = "buried", "in the trash"
+        PURGING = "purging", "being purged"
+        PURGED = "purged", "purged"
+        RESTORING = "restoring", "on the way back"
+        RESTORED = "restored", "restored"
+        SKIPPED = "skipped", "left alone"
+        FAILED = "failed", "failed"
+
+    #: Steps after which this cleanup has nothing left to do for a run.
+    SETTLED = (Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED, Step.SKIPPED, Step.FAILED)
+
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="runs")
+    run = models.ForeignKey("runs.Run", on_delete=models.PROTECT, related_name="planned")
+    path = models.BinaryField(help_text="Bytes, relative to the source's root, when it was planned.")
+    reason = models.TextField(blank=True, help_text="Why it was selected.")
+    inode = models.DecimalField(max_digits=20, decimal_places=0)
+    digest = models.CharField(max_length=64)
+    size = models.BigIntegerField(help_text="Bytes of its files.")
+    frees = models.BigIntegerField(help_text="Bytes of the disk that are free when it is purged.")
+    files = models.IntegerField()
+    step = models.CharField(max_length=10, choices=Step, default=Step.PLANNED)
+    error = models.TextField(blank=True, help_text="Why it was left alone or failed.")
+    changed = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["plan", "id"]
+        constraints = [models.UniqueConstraint(fields=["plan", "run"], name="run_once_per_plan")]
+
+    def __str__(self) -> str:
+        return f"{self.run}: {self.get_step_display()}"
+
+    @property
+    def path_text(self) -> str:
+        """The path for people."""
+        return masks.shown(self.path)
+
+    @property
+    def grave(self) -> str:
+        """The name of its folder in the trash: nobody else's, in this plan or another."""
+        return f"run-{self.run_id}-plan-{self.plan_id}"
+
+
+class Archive(models.Model):
+    """A packed run that was read again and checked, or the attempt to make one.
+
+    ``manifest_sha256`` is kept here so that a manifest that somebody edited is found out.
+    """
+
+    class State(models.TextChoices):
+        WRITING = "writing", "being written"
+        VERIFIED = "verified", "verified"
+        BROKEN = "broken", "broken"
+        GONE = "gone", "gone"
+
+    run = models.ForeignKey("runs.Run", on_delete=models.PROTECT, related_name="archives")
+    planned = models.ForeignKey(PlannedRun, null=True, on_delete=models.SET_NULL, related_name="archives")
+    destination = models.TextField(help_text="The folder or address that it lies in.")
+    name = models.CharField(max_length=200)
+    sha256 = models.CharField(max_length=64, blank=True)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    size = models.BigIntegerField(default=0, help_text="Bytes of the archive itself.")
+    files = models.IntegerField(default=0)
+    state = models.CharField(max_length=10, choices=State, default=State.WRITING)
+    error = models.TextField(blank=True)
+    made_at = models.DateTimeField(auto_now_add=True)
+    verified_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["destination", "name"], name="archive_once_per_place")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tombstone(models.Model):
+    """A buried run: where it lay, where it lies, and when it may be purged.
+
+    ``inode`` is that of the folder that was renamed: it says who is who, whatever lies at the
+    old path meanwhile.
+    """
+
+    run = models.ForeignKey("runs.Run", on_delete=models.PROTECT, related_name="tombstones")
+    planned = models.OneToOneField(PlannedRun, on_delete=models.PROTECT, related_name="tombstone")
+    source = models.ForeignKey("runs.Source", on_delete=models.PROTECT, related_name="tombstones")
+    archive = models.ForeignKey(Archive, null=True, on_delete=models.PROTECT, related_name="tombstones")
+    path = models.BinaryField(help_text="Bytes, relative to the source's root: where it lay.")
+    grave = models.CharField(max_length=200)
+    inode = models.DecimalField(max_digits=20, decimal_places=0)
+    digest = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    frees = models.BigIntegerField()
+    buried_at = models.DateTimeField()
+    purge_after = models.DateTimeField(db_index=True)
+    purged_at = models.DateTimeField(null=True)
+    freed = models.BigIntegerField(null=True, help_text="Bytes of the disk that purging it has freed.")
+    restored_at = models.DateTimeField(null=True)
+    grew = models.JSONField(default=list, help_text="Files that changed in the trash: somebody still writes there.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run"], condition=Q(purged_at=None, restored_at=None), name="tombstone_once_per_buried_run"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run} in {self.grave}"
+
+    def get_absolute_url(self) -> str:
+        """The page of the run, which stays."""
+        return reverse("run", args=[self.run_id])
+
+    @property
+    def path_text(self) -> str:
+        """The old path for people."""
+        return masks.shown(self.path)
