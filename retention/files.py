@@ -1,0 +1,262 @@
+"""What lies below a run's folder, seen through directory descriptors: nothing is followed, nothing is read.
+
+A path is opened component by component with openat2(2): no symlink, no mount point (bind mounts
+included) and no ``..`` lies on the way.  A tree is walked with one descriptor that goes down and
+up again, so its depth is bounded by memory alone.  No Django here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from runs.readers.tree import DIRECTORY_FLAGS, TRASH, join
+
+#: Bytes of paths in one listing: what bounds its memory, however deep or wide the tree is.
+MOST = 256 * 2**20
+SYS_OPENAT2: Final = 437
+#: Neither mount points, nor symlinks of any kind, nor anything that is not below.
+RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
+FLAGS: Final = DIRECTORY_FLAGS | os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Refused(Exception):
+    """Why something must not be touched, in words for people."""
+
+
+class Gone(Refused):
+    """There is nothing where something should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file, folder or other thing as one stat shows it.
+
+    ``path`` is relative to the run's folder, ``b""`` for the folder itself; ``kind`` is "file", "folder" or
+    "other" (symlinks, FIFOs, sockets, devices); ``blocks`` are of 512 bytes.
+    """
+
+    path: bytes
+    kind: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    mode: int
+    links: int
+    blocks: int
+
+    @classmethod
+    def of(cls, path: bytes, seen: os.stat_result) -> Entry:
+        """The entry that a stat describes."""
+        kind = {stat.S_IFREG: "file", stat.S_IFDIR: "folder"}.get(stat.S_IFMT(seen.st_mode), "other")
+        where = seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
+        return cls(path, kind, *where, seen.st_mode, seen.st_nlink, seen.st_blocks)
+
+
+class Descent:
+    """One descriptor that goes down a tree and up again; it never leaves the folder where it began."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = os.open(".", FLAGS, dir_fd=fd)
+        self._above: list[tuple[int, int]] = []
+
+    def down(self, name: bytes) -> os.stat_result:
+        """Go into a folder of this one, and say what it is; OSError or Refused where it cannot be entered."""
+        here = os.fstat(self.fd)
+        self._go(below(self.fd, name))
+        self._above.append((here.st_dev, here.st_ino))
+        return os.fstat(self.fd)
+
+    def up(self) -> None:
+        """Go back to the folder above, which must still be the one that we came from."""
+        self._go(os.open("..", FLAGS, dir_fd=self.fd))
+        here = os.fstat(self.fd)
+        if (here.st_dev, here.st_ino) != self._above.pop():
+            raise Refused("a folder was moved away while it was read")
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self.fd)
+
+    def _go(self, fd: int) -> None:
+        os.close(self.fd)
+        self.fd = fd
+
+
+@contextmanager
+def open_folder(root: bytes | str, path: bytes) -> Iterator[int]:
+    """A descriptor of the folder ``path`` strictly below ``root``; Refused where it is not plainly one."""
+    with open_parent(root, path) as (parent, name):
+        fd = _opened(parent, name, path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def open_parent(root: bytes | str, path: bytes) -> Iterator[tuple[int, bytes]]:
+    """A descriptor of the folder above ``path``, which may be the root, and the last component's name."""
+    *above, name = parts(path)
+    fd = open_root(root)
+    try:
+        for component in above:
+            there = _opened(fd, component, path)
+            os.close(fd)
+            fd = there
+        yield fd, name
+    finally:
+        os.close(fd)
+
+
+def open_root(root: bytes | str) -> int:
+    """A descriptor of a source's root; that may be a symlink: an admin wrote it."""
+    try:
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Gone(f"the root {shown(os.fsencode(root))} is not there") from None
+    except OSError as error:
+        raise Refused(f"the root {shown(os.fsencode(root))} cannot be opened: {error.strerror}") from None
+
+
+def parts(path: bytes) -> list[bytes]:
+    """The components of a path that stays below its root; Refused for any other, and for the root itself."""
+    components = path.split(b"/")
+    if path in (b"", b"."):
+        raise Refused("the root itself is never touched")
+    if b"\0" in path or any(one in (b"", b".", b"..") for one in components):
+        raise Refused(f"{shown(path)} is not a plain path below a root")
+    if TRASH in components:
+        raise Refused(f"{shown(path)} lies in the trash")
+    return components
+
+
+def below(fd: int, name: bytes) -> int:
+    """A descriptor of the folder ``name`` in an open one; OSError: EXDEV for a mount point, ELOOP for a symlink."""
+    how = struct.pack("QQQ", FLAGS, 0, RESOLVE)
+    opened: int = _libc.syscall(SYS_OPENAT2, fd, ctypes.c_char_p(name), how, ctypes.c_size_t(len(how)))
+    if opened >= 0:
+        return opened
+    if ctypes.get_errno() != errno.ENOSYS:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return _below_by_device(fd, name)
+
+
+def _below_by_device(fd: int, name: bytes) -> int:
+    """The same before Linux 5.6, where only another device tells a mount point."""
+    opened = os.open(name, FLAGS, dir_fd=fd)
+    if os.fstat(opened).st_dev == os.fstat(fd).st_dev:
+        return opened
+    os.close(opened)
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def _opened(parent: int, name: bytes, path: bytes) -> int:
+    try:
+        fd = below(parent, name)
+    except OSError as error:
+        raise refusal(path, error) from None
+    if os.fstat(fd).st_dev == os.fstat(parent).st_dev:
+        return fd
+    os.close(fd)
+    raise refusal(path, OSError(errno.EXDEV, ""))
+
+
+def listing(fd: int) -> list[Entry]:
+    """The open folder and everything below it, sorted by path: one fstatat each, no body read."""
+    top = Entry.of(b"", os.fstat(fd))
+    descent, found, length = Descent(fd), [top], 0
+    waiting: list[list[Entry]] = []
+    entered: Entry | None = top
+    try:
+        while entered or waiting:
+            if entered:
+                inside = _inside(descent.fd, entered)
+                found += inside
+                length += sum(len(entry.path) for entry in inside)
+                if length > MOST:
+                    raise Refused(f"{shown(entered.path)} and what lies beside it are too much to list")
+                waiting.append([entry for entry in inside if entry.kind == "folder"])
+            entered = _next(descent, waiting)
+    finally:
+        descent.close()
+    return sorted(found, key=lambda entry: entry.path)
+
+
+def _next(descent: Descent, waiting: list[list[Entry]]) -> Entry | None:
+    """Enter the next folder of this level; None where the level is done, and we are on the one above."""
+    if waiting[-1]:
+        folder = waiting[-1].pop()
+        try:
+            seen = descent.down(folder.path.rpartition(b"/")[2])
+        except OSError as error:
+            raise refusal(folder.path, error) from None
+        if (seen.st_dev, seen.st_ino) != (folder.device, folder.inode):
+            raise Refused(f"{shown(folder.path)} was replaced while it was read")
+        return folder
+    waiting.pop()
+    if waiting:
+        descent.up()
+    return None
+
+
+def _inside(fd: int, folder: Entry) -> list[Entry]:
+    """What one open folder holds."""
+    found = []
+    try:
+        for name in map(os.fsencode, os.listdir(fd)):
+            path = join(folder.path, name)
+            found.append(Entry.of(path, os.stat(name, dir_fd=fd, follow_symlinks=False)))
+            if found[-1].device != folder.device:
+                raise refusal(path, OSError(errno.EXDEV, ""))
+    except OSError as error:
+        raise refusal(folder.path, error) from None
+    return found
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """SHA-256 over what each entry is: a changed, added or missing one changes it."""
+    summed = hashlib.sha256()
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        what = entry.inode, entry.device, entry.size, entry.mtime_ns, entry.mode
+        summed.update(b"%s\0%d %d %d %d %d\n" % (entry.path, *what))
+    return summed.hexdigest()
+
+
+def on_disk(entries: Iterable[Entry]) -> int:
+    """The bytes that deletion frees: those of files that have no other link outside of the list."""
+    files = [entry for entry in entries if entry.kind == "file"]
+    names = Counter((entry.device, entry.inode) for entry in files)
+    ours = {(entry.device, entry.inode): entry for entry in files}
+    return sum(512 * entry.blocks for key, entry in ours.items() if entry.links <= names[key])
+
+
+def shown(path: bytes) -> str:
+    """A path for people, logs and the database: quoted, nothing in it but what can be printed; its end where it is long."""
+    text = path[-2000:].decode("utf-8", "backslashreplace")
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return f"'{text}'" if len(text) <= 300 else f"'\u2026{text[-300:]}'"
+
+
+def refusal(path: bytes, error: OSError) -> Refused:
+    """The words for a path that could not be opened."""
+    where = shown(path) if path else "the run's folder"
+    if error.errno == errno.ENOENT:
+        return Gone(f"{where} is not there")
+    if error.errno == errno.EXDEV:
+        return Refused(f"{where} is a mount point: another file system begins there")
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return Refused(f"{where} is no folder, or a symlink leads to it")
+    return Refused(f"{where} cannot be opened: {error.strerror}")
