@@ -16,6 +16,9 @@ from runs import redact
 MASK = redact.MASK
 
 MASKED = [
+    ("GET https://maps.example/v1?key=Xy3kd9Qp2LmN8rT5wZ7v HTTP/1.1", f"GET https://maps.example/v1?key={MASK} HTTP/1.1"),
+    ("+ curl -fsS -u bob:hunter2 https://example.org/", f"+ curl -fsS -u bob:{MASK} https://example.org/"),
+    ("curl --user='bob:hunter 2' x", f"curl --user='bob:{MASK}' x"),
     ("using hf_abc123def456 now", "using hf_***REDACTED*** now"),
     ("Using token hf_FAKE_TOKEN_FOR_TESTING_ONLY_XXX", "Using token hf_***REDACTED***"),
     ("HF_ABC123DEF456", "HF_***REDACTED***"),
@@ -69,6 +72,7 @@ MASKED = [
 ]  # fmt: skip
 
 KEPT = [
+    "GET /runs/?key=learning-rate-schedule&sort=-loss", "docker run -u 1000:1000 curl", "curl -u bob https://example.org/",
     "disk-usage 91%", "hf_transfer hf_hub_download hf_hub_download_with_progress", "task-force",
     "risk-averse", "100/1000", "token_count=5", "num_tokens=7 max_tokens: 8", "tokens_per_second=9",
     "tokenizer=gpt2", "eos_token_id=2 pad_token='<pad>'", "loss=0.5", "sk-learn sk-image", "HF_HOME",
