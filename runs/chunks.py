@@ -34,6 +34,7 @@ SETTLED_POINTS = 1024
 #: Points a tail holds at most (about 2 KB raw).
 TAIL_POINTS = 100
 
+_DIFFERENCE = np.dtype("<i8")
 _local = threading.local()
 
 
@@ -74,20 +75,39 @@ def unpack(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Raises ValueError where the bytes are not a chunk of a known version.
     """
+    count, dtype = _head(data)
+    columns = np.empty(count, "<i8"), np.empty(count, "<f8"), np.empty(count, dtype)
+    unpack_into(data, *columns)
+    return columns
+
+
+def points_in(data: bytes) -> int:
+    """How many points a chunk holds, by its own word."""
+    return _head(data)[0]
+
+
+def unpack_into(data: bytes, steps: np.ndarray, walls: np.ndarray, values: np.ndarray) -> None:
+    """Unpack a chunk into columns of its length; values become what their column is of."""
+    count, dtype = _head(data)
+    columns = memoryview(data)[HEAD.size :]
+    expected = count * (16 + dtype.itemsize)
+    if data[0] == VERSION_ZSTD:
+        columns = memoryview(_decompressor().decompress(columns, max_output_size=expected))
+    if len(columns) != expected:
+        raise ValueError(f"a chunk of {count} points holds {len(columns)} bytes, not {expected}")
+    planes = np.frombuffer(columns, np.uint8).reshape(16 + dtype.itemsize, count)
+    np.add.accumulate(_unplaned(planes[:8], _DIFFERENCE), out=steps)
+    np.add.accumulate(_unplaned(planes[8:16], _DIFFERENCE), out=walls.view(_DIFFERENCE))
+    values[:] = _unplaned(planes[16:], dtype)
+
+
+def _head(data: bytes) -> tuple[int, np.dtype]:
+    """How many points, and of what type."""
     version, code, count = HEAD.unpack_from(data)
     dtype = DTYPES.get(code)
     if dtype is None or version not in (VERSION_ZSTD, VERSION_RAW):
         raise ValueError(f"not a chunk that this version reads: version {version}, type {code}")
-    columns = memoryview(data)[HEAD.size :]
-    expected = count * (16 + dtype.itemsize)
-    if version == VERSION_ZSTD:
-        columns = memoryview(_decompressor().decompress(columns, max_output_size=expected))
-    if len(columns) != expected:
-        raise ValueError(f"a chunk of {count} points holds {len(columns)} bytes, not {expected}")
-    steps = _unplaned(columns[: 8 * count], np.dtype("<i8"))
-    walls = _unplaned(columns[8 * count : 16 * count], np.dtype("<i8"))
-    values = _unplaned(columns[16 * count :], dtype)
-    return np.cumsum(steps, dtype="<i8"), np.cumsum(walls, dtype="<i8").view("<f8"), values
+    return count, dtype
 
 
 def summarize(steps: np.ndarray, walls: np.ndarray, values: np.ndarray) -> Summary:
@@ -135,9 +155,14 @@ def _planes(column: np.ndarray) -> bytes:
     return column.view(np.uint8).reshape(len(column), column.dtype.itemsize).T.tobytes()
 
 
-def _unplaned(data: memoryview, dtype: np.dtype) -> np.ndarray:
-    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
-    return np.ascontiguousarray(planes.T).view(dtype).reshape(-1)
+def _unplaned(planes: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The column of these planes; of differences most planes hold nothing behind their first point."""
+    out = np.zeros(planes.T.shape, np.uint8)
+    out[:1] = planes[:, :1].T
+    rest, behind = planes[:, 1:], out[1:]
+    for place in np.bitwise_or.reduce(rest, axis=1).nonzero()[0].tolist():
+        behind[:, place] = rest[place]
+    return out.view(dtype).reshape(-1)
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -78,18 +78,24 @@ def _breaks(x: Array, odd: Array) -> Array:
 
 def _extremes(x: Array, y: Array, breaks: Array, edges: Array) -> tuple[Array, Array, Array]:
     """Places of the lowest and highest points of each bucket, where strokes begin among them, their buckets' means."""
-    starts = np.unique(np.concatenate(([0], np.searchsorted(x, edges))))
+    starts = _distinct([np.zeros(1, np.int64), np.searchsorted(x, edges)])
     starts = starts[starts < len(x)]
     sizes = np.diff(np.append(starts, len(x)))
     chosen = [np.array([0, len(x) - 1])]
     for choose in (np.minimum, np.maximum):
         same = np.flatnonzero(y == np.repeat(choose.reduceat(y, starts), sizes))
         chosen.append(same[np.searchsorted(same, starts)])
-    rows = np.unique(np.concatenate(chosen))
+    rows = _distinct(chosen)
     bucket = np.searchsorted(starts, rows, side="right") - 1
     apart = np.isin(starts, breaks)
     begins = np.flatnonzero((np.diff(bucket, prepend=0) > 0) & apart[bucket])
     return rows, begins, _means(y, starts, sizes)[bucket]
+
+
+def _distinct(places: list[Array]) -> Array:
+    """Each place once, in order: ``np.unique`` takes ten times as long for so few."""
+    some = np.sort(np.concatenate(places))
+    return some[np.diff(some, prepend=-1) > 0]
 
 
 def _means(y: Array, starts: Array, sizes: Array) -> Array:

@@ -28,6 +28,18 @@ def test_every_bit_comes_back_whatever_the_type(columns, raw):
         assert got.tobytes() == sent.tobytes()
 
 
+@given(points(), st.booleans())
+def test_unpacked_into_longer_columns_a_chunk_fills_its_place_and_no_other(columns, raw):
+    data = chunks.pack(*columns, raw=raw)
+    assert chunks.points_in(data) == (count := len(columns[0]))
+    steps, walls, values = np.full(count + 2, 7, "<i8"), np.full(count + 2, 7.0), np.full(count + 2, 7.0)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        chunks.unpack_into(data, steps[1:-1], walls[1:-1], values[1:-1])
+        floats = columns[2].astype("<f8")
+    for sent, got in zip((*columns[:2], floats), (steps, walls, values), strict=True):
+        assert got[1:-1].tobytes() == sent.tobytes() and got[0] == got[-1] == 7
+
+
 def test_a_summary_leaves_nan_and_infinity_out_of_the_extremes_and_counts_them():
     values = np.array([1.5, np.nan, -2.0, np.inf], "<f4")
     summary = chunks.summarize(np.arange(4), np.arange(4.0), values)

@@ -182,9 +182,20 @@ def test_only_the_chunks_of_the_range_are_decoded(client: Client, run: Run, monk
 
     make_points(run, "loss", np.arange(50_000.0))
     decoded = []
-    monkeypatch.setattr(pieces, "unpack", lambda data, unpack=pieces.unpack: decoded.append(data) or unpack(data))
+    unpack = pieces.unpack_into
+    monkeypatch.setattr(pieces, "unpack_into", lambda data, *columns: decoded.append(data) or unpack(data, *columns))
     line(client, run, **{"from": 20_000, "to": 20_049})
     assert len(decoded) <= 3
+
+
+def test_points_fetched_by_several_questions_are_one_line(client: Client, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runs.pieces.AT_ONCE", 2)
+    other = make_run(run.source)
+    make_points(run, "loss", np.arange(20_000.0))  # five chunks
+    make_points(other, "loss", -np.arange(9_000.0))  # three
+    answer = client.get("/api/series/", {"run": [run.pk, other.pk], "tag": "loss", "points": "full"}).json()
+    mine, its = (one["lines"][0]["value"] for one in answer["series"])
+    assert (mine, its) == (list(range(20_000)), [-value for value in range(9_000)])
 
 
 def test_a_range_between_two_chunks_still_draws_the_line_across(client: Client, run: Run) -> None:
