@@ -1,0 +1,352 @@
+"""Where archives go: a folder of this machine, or any file system that fsspec knows (s3://bucket/logs).
+
+An archive is two files, ``NAME.tar.zst`` and ``NAME.manifest.json``; the manifest comes last, and without it an
+archive does not exist.  Nothing here is ever written over an archive that exists.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+import fsspec
+
+from retention import manifest
+from retention.files import Refused, shown
+
+DATA, MANIFEST = ".tar.zst", ".manifest.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class NotThere(Refused):
+    """There is no archive of this name."""
+
+
+def failure(url: str, error: OSError) -> Refused:
+    """The words for a destination that does not take what it is given."""
+    if error.errno in FULL:
+        return Refused(f"there is no room left in {url}: {error.strerror}")
+    return Refused(f"{url} cannot be written: {error.strerror or error}")
+
+
+class Draft(ABC):
+    """An archive that is being written; gone without a trace unless it is published."""
+
+    url: str
+
+    def write(self, data: bytes) -> int:
+        """Add to it."""
+        try:
+            return self._write(data)
+        except OSError as error:
+            raise failure(self.url, error) from error
+
+    @abstractmethod
+    def _write(self, data: bytes) -> int:
+        """Add to it, or OSError."""
+
+    @abstractmethod
+    def settle(self) -> IO[bytes]:
+        """It is whole: have it on disk, and open what lies there for reading."""
+
+    @abstractmethod
+    def publish(self, sealed: bytes) -> None:
+        """From now on the archive exists, with this manifest."""
+
+
+class Destination(ABC):
+    """A place for archives."""
+
+    #: For people and for the database.
+    url: str
+
+    @abstractmethod
+    def new(self, name: str) -> AbstractContextManager[Draft]:
+        """A context with the Draft of an archive that does not exist yet."""
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """The archive itself, from its beginning."""
+
+    @abstractmethod
+    def sealed(self, name: str) -> bytes:
+        """Its manifest as it is stored; NotThere where there is none."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Every archive that exists."""
+
+    def refuse_within(self, roots: Iterable[str]) -> None:  # noqa: B027 - what is not of this machine lies in no root
+        """Refuse to be inside one of these folders of logs, where cleaning would reach the archives."""
+
+
+def at(url: str) -> Destination:
+    """The destination that a setting or a row of the database names."""
+    scheme, found, rest = url.partition("://")
+    if not found or scheme == "file":
+        return Folder(rest if found else url)
+    return Remote(url)
+
+
+def checked(name: str) -> str:
+    """A name that any file system takes as one plain component."""
+    if not NAME.fullmatch(name):
+        raise Refused(f"{name!r} is no name for an archive: letters, digits, dots, dashes, at most 200")
+    return name
+
+
+class Folder(Destination):
+    """A folder of this machine, ours alone: written under another name, flushed, read again, renamed."""
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isabs(path) or "\0" in path:
+            raise Refused(f"{path!r} is no absolute path: archives need one")
+        self.path = os.path.normpath(path)
+        self.url = self.path
+
+    @contextmanager
+    def new(self, name: str) -> Iterator[Draft]:
+        checked(name)
+        try:
+            os.makedirs(self.path, 0o700, exist_ok=True)
+            with self._folder() as folder, closing(FolderDraft(self.url, folder, name)) as draft:
+                yield draft
+        except OSError as error:
+            raise failure(self.url, error) from error
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._open(checked(name) + DATA)
+
+    def sealed(self, name: str) -> bytes:
+        with self._open(checked(name) + MANIFEST) as file:
+            return file.read(manifest.MOST)
+
+    def names(self) -> list[str]:
+        with suppress(FileNotFoundError), self._folder() as folder:
+            return sorted(_named(file) for file in os.listdir(folder) if _named(file))
+        return []
+
+    def refuse_within(self, roots: Iterable[str]) -> None:
+        """By the paths as they are and as links lead, and by what the folders above really are."""
+        above = {Path(self.path), Path(os.path.realpath(self.path))}
+        above |= {folder for path in list(above) for folder in path.parents}
+        known = {_identity(folder) for folder in above} - {None}
+        for root in roots:
+            if {Path(os.path.normpath(root)), Path(os.path.realpath(root))} & above or _identity(Path(root)) in known:
+                raise Refused(f"archives in {self.path} would lie inside the logs of {shown(os.fsencode(root))}")
+
+    def room(self) -> int:
+        """Bytes that fit in."""
+        with self._folder() as folder:
+            found = os.fstatvfs(folder)
+            return found.f_bavail * found.f_frsize
+
+    @contextmanager
+    def _folder(self) -> Iterator[int]:
+        # the folder may be a link: an admin wrote it
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _open(self, file: str) -> IO[bytes]:
+        try:
+            with self._folder() as folder:
+                fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            raise NotThere(f"there is no {file} in {self.path}") from None
+        return os.fdopen(fd, "rb", buffering=0)
+
+
+class FolderDraft(Draft):
+    """A file under a name of its own, which a killed writer leaves to the next one."""
+
+    def __init__(self, url: str, folder: int, name: str) -> None:
+        self.url, self.folder, self.name, self.part = url, folder, name, f".{name}.part"
+        self._refuse_existing()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self.fd = os.open(self.part, flags, 0o600, dir_fd=folder)
+        try:
+            self._claim()
+        except BaseException:
+            os.close(self.fd)
+            raise
+        os.ftruncate(self.fd, 0)
+
+    def _claim(self) -> None:
+        busy = f"the archive {self.name} is being written by another process"
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(busy) from None
+        if not self._is_part():  # whoever had it has published it meanwhile
+            raise Refused(busy)
+
+    def _write(self, data: bytes) -> int:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self.fd, left) :]
+        return len(data)
+
+    def settle(self) -> IO[bytes]:
+        """What is read next comes from the disk: the kernel forgets what it still has in memory."""
+        os.fsync(self.fd)
+        os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        return os.fdopen(os.dup(self.fd), "rb", buffering=0)
+
+    def publish(self, sealed: bytes) -> None:
+        beside = f".{self.name}.sealed"
+        with suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=self.folder)
+        try:
+            _write_whole(self.folder, beside, sealed)
+            # two that publish take turns: data that has no manifest is nobody's
+            fcntl.flock(self.folder, fcntl.LOCK_EX)
+            self._refuse_existing()
+            os.rename(self.part, self.name + DATA, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            os.fsync(self.folder)
+            os.rename(beside, self.name + MANIFEST, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(beside, dir_fd=self.folder)
+        os.fsync(self.folder)
+
+    def close(self) -> None:
+        """Remove what was not published; only then let go of the lock."""
+        if self._is_part():
+            os.unlink(self.part, dir_fd=self.folder)
+        os.close(self.fd)
+
+    def _is_part(self) -> bool:
+        try:
+            there = os.stat(self.part, dir_fd=self.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self.fd))
+
+    def _refuse_existing(self) -> None:
+        try:
+            os.stat(self.name + MANIFEST, dir_fd=self.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        raise Refused(f"there is an archive {self.name} already; none is ever written over")
+
+
+class Remote(Destination):
+    """Any file system of fsspec: no rename there, so the archive comes first and the manifest last."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            self.fs, self.path = fsspec.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise Refused(f"{self.url} is no destination for archives: {error}") from None
+
+    @contextmanager
+    def new(self, name: str) -> Iterator[Draft]:
+        self.refuse_existing(checked(name))
+        try:
+            with closing(RemoteDraft(self, name)) as draft:
+                yield draft
+        except OSError as error:
+            raise failure(self.url, error) from error
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._open(checked(name) + DATA)
+
+    def sealed(self, name: str) -> bytes:
+        with self._open(checked(name) + MANIFEST) as file:
+            return bytes(file.read(manifest.MOST))
+
+    def names(self) -> list[str]:
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.path, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(filter(None, (_named(path.rpartition("/")[2]) for path in found)))
+
+    def key(self, file: str) -> str:
+        """Where a file lies there."""
+        return f"{self.path}/{file}"
+
+    def _open(self, file: str) -> IO[bytes]:
+        self.fs.invalidate_cache()
+        try:
+            opened: IO[bytes] = self.fs.open(self.key(file), "rb", cache_type="readahead")
+        except FileNotFoundError:
+            raise NotThere(f"there is no {file} in {self.url}") from None
+        return opened
+
+    def has(self, name: str) -> bool:
+        """Whether this archive exists."""
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.key(name + MANIFEST)))
+
+    def refuse_existing(self, name: str) -> None:
+        """An archive is never written over."""
+        if self.has(name):
+            raise Refused(f"there is an archive {name} already; none is ever written over")
+
+
+class RemoteDraft(Draft):
+    """An upload; until its manifest follows, what it left is no archive, and the next one replaces it."""
+
+    def __init__(self, to: Remote, name: str) -> None:
+        self.to, self.url, self.name, self.published = to, to.url, name, False
+        to.fs.makedirs(to.path, exist_ok=True)
+        self.file = to.fs.open(to.key(name + DATA), "wb")
+
+    def _write(self, data: bytes) -> int:
+        return int(self.file.write(data))
+
+    def settle(self) -> IO[bytes]:
+        self.file.close()
+        return self.to.open(self.name)
+
+    def publish(self, sealed: bytes) -> None:
+        self.to.refuse_existing(self.name)
+        self.to.fs.pipe_file(self.to.key(self.name + MANIFEST), sealed)
+        self.published = True
+
+    def close(self) -> None:
+        """An upload that was broken off is taken back."""
+        if self.published or self.to.has(self.name):
+            return
+        if not self.file.closed:
+            discard = getattr(self.file, "discard", self.file.close)
+            discard()
+        with suppress(FileNotFoundError):
+            self.to.fs.rm_file(self.to.key(self.name + DATA))
+
+
+def _named(file: str) -> str:
+    """The archive whose manifest this file is, else nothing."""
+    name = file.removesuffix(MANIFEST)
+    return name if name != file and NAME.fullmatch(name) else ""
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _write_whole(folder: int, name: str, data: bytes) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
