@@ -10,21 +10,23 @@ from runs.models import AuditEntry
 from runs.readers.plain import plain, plain_json
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
     from django.http import HttpRequest
 
 
 def record(
-    request: HttpRequest | None, action: str, subject: models.Model | None = None, *, why: str = "", **details: Any
+    request: HttpRequest | None, action: str, subject: models.Model | None = None, *, why: str = "", by: str = "",
+    user: User | None = None, **details: Any
 ) -> AuditEntry:
-    """Write down a deed of the request's user; without a request it was trainmon itself.
+    """Write down a deed of the request's user; without a request it was ``user``, or whoever ``by`` names, else trainmon.
 
     Call it in the transaction of the deed, so that both are there or neither.
     """
-    user = getattr(request, "user", None)
+    user = getattr(request, "user", user)
     known = user is not None and user.is_authenticated
     return AuditEntry.objects.create(
         user_id=user.pk if user is not None and known else None,
-        who=user.get_username() if user is not None and known else "trainmon",
+        who=user.get_username() if user is not None and known else plain(by)[:150] or "trainmon",
         action=action,
         kind=subject._meta.model_name or "" if subject is not None else "",
         object_id=subject.pk if subject is not None else None,

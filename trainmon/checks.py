@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +25,9 @@ VARIABLES = {
     "TRAINMON_ADMIN_PASSWORD",
     "TRAINMON_ADMIN_USER",
     "TRAINMON_API_RATE",
+    "TRAINMON_ARCHIVE",
+    "TRAINMON_CLEANUP_GRACE",
+    "TRAINMON_CLEANUP_QUIET",
     "TRAINMON_CORRELATION_ID",
     "TRAINMON_DB_POOL",
     "TRAINMON_DEBUG",
@@ -46,6 +50,7 @@ VARIABLES = {
     "TRAINMON_SCAN_DEADLINE",
     "TRAINMON_SECRET_KEY",
     "TRAINMON_SERVICE",
+    "TRAINMON_STORAGE_PRICE",
     "TRAINMON_SUPERVISED",
     "TRAINMON_SYNC_INTERVAL",
     "TRAINMON_SYSLOG",
@@ -55,6 +60,8 @@ VARIABLES = {
     "TRAINMON_VIEWERS_RAW",
 }
 POSITIVE = ("TRAINMON_SYNC_INTERVAL", "TRAINMON_SCAN_DEADLINE", "TRAINMON_MAX_TAGS")
+#: What may be 0, and no more than this (NaN is neither).
+BOUNDED = {"TRAINMON_CLEANUP_QUIET": 525_600, "TRAINMON_CLEANUP_GRACE": 36_500, "TRAINMON_STORAGE_PRICE": 1_000_000}
 
 
 @register()
@@ -73,6 +80,11 @@ def check_variables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
         Error(f"{name} must be 1 or more.", hint=f"Unset {name} for its default.", id="trainmon.E002")
         for name in POSITIVE
         if getattr(settings, name) < 1
+    ]
+    found += [
+        Error(f"{name} must be 0 to {most:,}.", hint=f"Unset {name} for its default.", id="trainmon.E014")
+        for name, most in BOUNDED.items()
+        if not Decimal(getattr(settings, name)).is_finite() or not 0 <= getattr(settings, name) <= most
     ]
     if len(settings.TRAINMON_API_RATE) != 3 or min(settings.TRAINMON_API_RATE) < 0:
         said, hint = "TRAINMON_API_RATE must be three numbers.", "TRAINMON_API_RATE=600,120,30: reads, writes, by nobody."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,14 @@ TRAINMON_SCAN_DEADLINE = env.int("TRAINMON_SCAN_DEADLINE", 120)
 # Days since a run was last modified up to which it is shown as fresh, and from which as old.
 TRAINMON_FRESH_DAYS = env.float("TRAINMON_FRESH_DAYS", 1.0)
 TRAINMON_OLD_DAYS = env.float("TRAINMON_OLD_DAYS", 7.0)
+# Where archives go before anything is deleted: a folder, or an address that fsspec knows.
+TRAINMON_ARCHIVE = env.str("TRAINMON_ARCHIVE", "") or str(HOME / "archive")
+# Minutes for which nothing may have been written to a run that is cleaned up.
+TRAINMON_CLEANUP_QUIET = env.int("TRAINMON_CLEANUP_QUIET", 15)
+# Days that cleaned up runs lie in the trash before they are purged.
+TRAINMON_CLEANUP_GRACE = env.float("TRAINMON_CLEANUP_GRACE", 7.0)
+# Dollars that a GB (10^9 bytes) on the volumes costs a month.
+TRAINMON_STORAGE_PRICE = Decimal(env.str("TRAINMON_STORAGE_PRICE", "") or "0.10")
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 

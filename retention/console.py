@@ -1,0 +1,135 @@
+"""Cleanup on a terminal: tables, sums, and questions whose answer is No unless somebody says Yes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, TextIO
+
+from django.conf import settings
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retention.candidates import Candidate
+from retention.plan import Chosen, Draft
+from runs import masks
+from runs.progress import size
+from runs.readers.naming import display
+from runs.status import duration
+
+#: Columns where no terminal says how many.
+WIDTH = 140
+GB = Decimal(10**9)
+
+
+def is_terminal() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Text for a cell: nothing in it is markup, an escape of the terminal or a line break."""
+    return Text(display(text.encode("utf-8", "backslashreplace")), style)
+
+
+def out(stream: TextIO | Any) -> Console:
+    """Where tables go."""
+    return Console(file=stream, width=None if is_terminal() else WIDTH, highlight=False)
+
+
+def table(*columns: str, numeric: Iterable[str] = ()) -> Table:
+    """An empty table with these columns."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        right = name in set(numeric)
+        drawn.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return drawn
+
+
+def runs(rows: Sequence[Candidate], at: datetime) -> Table:
+    """The numbered list that a selection is about."""
+    numeric = ("#", "size", "event files", "points")
+    drawn = table("#", "trainer", "dataset", "run", *numeric[1:], "last modified", "status", numeric=numeric)
+    for number, row in enumerate(rows):
+        modified = Text(f"{row.modified:%Y-%m-%d %H:%M}" if row.modified else "unknown", colour(row, at))
+        drawn.add_row(
+            str(number), cell(row.trainer), cell(row.dataset or "–"), cell(row.name), size(row.size), f"{row.event_files:,}",
+            f"{row.points:,}", modified, cell(status(row)))
+    total = [size(sum(row.size for row in rows)), f"{sum(row.event_files for row in rows):,}",
+             f"{sum(row.points for row in rows):,}"]
+    drawn.add_row("", "", "", f"{len(rows):,} runs", *total, "", "", style="bold")
+    return drawn
+
+
+def status(row: Candidate) -> str:
+    """How it stands, and what protects it, in a few words."""
+    marks = {"pinned": row.pinned, "bookmarked": row.bookmarked, "held": row.hold is not None}
+    return ", ".join([row.status, *(mark for mark, on in marks.items() if on)])
+
+
+def colour(row: Candidate, at: datetime) -> str:
+    """green under TRAINMON_FRESH_DAYS, red from TRAINMON_OLD_DAYS, yellow between."""
+    age = row.age(at)
+    if age is None:
+        return "dim"
+    if age < timedelta(days=settings.TRAINMON_FRESH_DAYS):
+        return "green"
+    return "red" if age >= timedelta(days=settings.TRAINMON_OLD_DAYS) else "yellow"
+
+
+def going(draft: Draft) -> Table:
+    """The runs that would go, with what they hold, and their total."""
+    numeric = ("files", "size", "frees")
+    drawn = table("run", "folder", *numeric, "because", numeric=numeric)
+    for one in draft.going:
+        drawn.add_row(cell(_name(one)), cell(shown_path(one.candidate)), f"{one.seen.files:,}", size(one.seen.size),
+                      size(one.seen.frees), cell(one.reason))
+    drawn.add_row(f"{len(draft.going):,} runs", "", f"{draft.total('files'):,}", size(draft.total("size")),
+                  size(draft.total("frees")), "", style="bold")
+    return drawn
+
+
+def staying(draft: Draft) -> Table:
+    """The chosen runs that must stay, each with its reason."""
+    drawn = table("stays", "because")
+    for one in draft.staying:
+        drawn.add_row(cell(_name(one)), cell(one.refusal))
+    return drawn
+
+
+def shown_path(row: Candidate) -> str:
+    """Where it lies, for people: without secrets."""
+    return masks.path(row.root) + "/" + masks.shown(row.path)
+
+
+def manner(draft: Draft) -> str:
+    """How it is to be done, in a sentence."""
+    first = "archived and checked first" if draft.options.archive else "NOT archived"
+    grace = draft.options.grace
+    return f"{first}, then moved to the trash, from where they can be restored for {duration(grace.total_seconds())}"
+
+
+def dollars(count: int) -> str:
+    """What so many bytes cost a month."""
+    return f"${settings.TRAINMON_STORAGE_PRICE * count / GB:,.2f} a month"
+
+
+def ask(question: str) -> str | None:
+    """What somebody answers; None where they leave (Ctrl-C, Ctrl-D)."""
+    try:
+        return input(question)
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return None
+
+
+def agrees(question: str) -> bool:
+    """Whether somebody says yes; anything else is No."""
+    return (ask(f"{question} [y/N] ") or "").strip().lower() in {"y", "yes"}
+
+
+def _name(one: Chosen) -> str:
+    return f"{one.candidate.dataset} / {one.candidate.name}" if one.candidate.dataset else one.candidate.name
