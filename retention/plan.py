@@ -157,7 +157,7 @@ def confirm(made: Draft, author: Author, token: str) -> Plan:
             state=Plan.State.CONFIRMED, confirmed_at=now())
         PlannedRun.objects.bulk_create(_rows(plan, made.chosen), batch_size=1000)
         audit.record(
-            None, "confirm cleanup", plan, why=author.why, by=author.who, user=author.user, origin=author.origin,
+            author.user, "confirm cleanup", plan, why=author.why, by=author.who, origin=author.origin,
             selected=author.selected, runs=len(made.going), bytes=made.total("size"), archive=made.options.archive,
             forced=made.options.forced, token=token)
     return plan

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth.models import User
 from django.db import models
 
 from runs.models import AuditEntry
 from runs.readers.plain import plain, plain_json
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
     from django.http import HttpRequest
 
 
 def record(
-    request: HttpRequest | None, action: str, subject: models.Model | None = None, *, why: str = "", by: str = "",
-    user: User | None = None, **details: Any
+    request: HttpRequest | User | None, action: str, subject: models.Model | None = None, *, why: str = "", by: str = "",
+    **details: Any
 ) -> AuditEntry:
-    """Write down a deed of the request's user; without a request it was ``user``, or whoever ``by`` names, else trainmon.
+    """Write down a deed of the request's user, or of this user; without either it was whoever ``by`` names, else trainmon.
 
     Call it in the transaction of the deed, so that both are there or neither.
     """
-    user = getattr(request, "user", user)
+    user = request if isinstance(request, User) else getattr(request, "user", None)
     known = user is not None and user.is_authenticated
     return AuditEntry.objects.create(
         user_id=user.pk if user is not None and known else None,
@@ -32,6 +32,6 @@ def record(
         object_id=subject.pk if subject is not None else None,
         subject=plain(str(subject))[:500] if subject is not None else "",
         why=plain(why)[:2000],
-        address=request.META.get("REMOTE_ADDR") or None if request is not None else None,
+        address=getattr(request, "META", {}).get("REMOTE_ADDR") or None,
         details=plain_json(details),
     )

@@ -78,7 +78,7 @@ def test_a_run_that_anybody_bookmarked_is_held_or_has_a_running_job_stays(source
     Bookmark.objects.create(run=marked, owner=make_user("alice"))
     Hold.objects.create(run=held, reason="for the paper")
     make_job(busy)
-    assert [one.refusal for one in plan_of(marked, held, busy).chosen] == ["is bookmarked", "is held: for the paper", "is running"]
+    assert [refusal(run) for run in (marked, held, busy)] == ["is bookmarked", "is held: for the paper", "is running"]
     Hold.objects.update(until=now() - timedelta(seconds=1))
     Job.objects.update(status="finished")
     assert [one.refusal for one in plan_of(held, busy).chosen] == ["", ""]
@@ -102,9 +102,8 @@ def test_what_lies_in_the_folder_is_asked_too_not_only_the_registry(source):
 
 
 def test_the_parent_of_another_run_or_source_and_the_root_stay(source):
-    parent, child, root = run_at(source, "p"), run_at(source, "p/q"), make_run(source, path=b"", modified=now() - timedelta(days=9))
-    Run.objects.filter(pk=root.pk).update(last_arrival=None)
-    other = run_at(source, "r")
+    parent, child, other = (run_at(source, path) for path in ("p", "p/q", "r"))
+    root = make_run(source, path=b"", started=now() - timedelta(days=9))
     make_source(source.trainer, root=f"{source.root}/r/sub", enabled=False)
     assert refusal(parent) == "holds another run: 'p/q'"
     assert refusal(child) == ""
