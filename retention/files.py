@@ -24,6 +24,7 @@ from runs.readers.tree import DIRECTORY_FLAGS, TRASH, join
 #: Bytes of paths in one listing: what bounds its memory, however deep or wide the tree is.
 MOST = 256 * 2**20
 SYS_OPENAT2: Final = 437
+RENAME_NOREPLACE: Final = 1
 #: Neither mount points, nor symlinks of any kind, nor anything that is not below.
 RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
 FLAGS: Final = DIRECTORY_FLAGS | os.O_CLOEXEC
@@ -60,9 +61,13 @@ class Entry:
     @classmethod
     def of(cls, path: bytes, seen: os.stat_result) -> Entry:
         """The entry that a stat describes."""
-        kind = {stat.S_IFREG: "file", stat.S_IFDIR: "folder"}.get(stat.S_IFMT(seen.st_mode), "other")
         where = seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
-        return cls(path, kind, *where, seen.st_mode, seen.st_nlink, seen.st_blocks)
+        return cls(path, kind_of(seen.st_mode), *where, seen.st_mode, seen.st_nlink, seen.st_blocks)
+
+
+def kind_of(mode: int) -> str:
+    """What a mode says that a thing is."""
+    return {stat.S_IFREG: "file", stat.S_IFDIR: "folder"}.get(stat.S_IFMT(mode), "other")
 
 
 class Descent:
@@ -99,11 +104,9 @@ class Descent:
 def open_folder(root: bytes | str, path: bytes) -> Iterator[int]:
     """A descriptor of the folder ``path`` strictly below ``root``; Refused where it is not plainly one."""
     with open_parent(root, path) as (parent, name):
-        fd = _opened(parent, name, path)
-    try:
+        fd = entered(parent, name, path)
+    with closing(fd):
         yield fd
-    finally:
-        os.close(fd)
 
 
 @contextmanager
@@ -113,7 +116,7 @@ def open_parent(root: bytes | str, path: bytes) -> Iterator[tuple[int, bytes]]:
     fd = open_root(root)
     try:
         for component in above:
-            there = _opened(fd, component, path)
+            there = entered(fd, component, path)
             os.close(fd)
             fd = there
         yield fd, name
@@ -163,7 +166,38 @@ def _below_by_device(fd: int, name: bytes) -> int:
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
 
-def _opened(parent: int, name: bytes, path: bytes) -> int:
+@contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """The descriptor, closed at the end."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def move(source: int, name: bytes, target: int, new: bytes) -> None:
+    """Rename ``name`` of one open folder to ``new`` in another, never over something: FileExistsError then."""
+    if _libc.renameat2(source, ctypes.c_char_p(name), target, ctypes.c_char_p(new), RENAME_NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number))
+    if lies(target, new):  # NFS and others know no such flag; there a folder can replace nothing but an empty one
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+
+
+def lies(fd: int, name: bytes) -> bool:
+    """Whether an open folder holds something of this name, a dangling link too."""
+    try:
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def entered(parent: int, name: bytes, path: bytes) -> int:
+    """A descriptor of the folder ``name``, as ``path`` in the words where that is refused."""
     try:
         fd = below(parent, name)
     except OSError as error:
@@ -179,17 +213,17 @@ def listing(fd: int) -> list[Entry]:
     top = Entry.of(b"", os.fstat(fd))
     descent, found, length = Descent(fd), [top], 0
     waiting: list[list[Entry]] = []
-    entered: Entry | None = top
+    here: Entry | None = top
     try:
-        while entered or waiting:
-            if entered:
-                inside = _inside(descent.fd, entered)
+        while here or waiting:
+            if here:
+                inside = inside_of(descent.fd, here)
                 found += inside
                 length += sum(len(entry.path) for entry in inside)
                 if length > MOST:
-                    raise Refused(f"{shown(entered.path)} and what lies beside it are too much to list")
+                    raise Refused(f"{shown(here.path)} and what lies beside it are too much to list")
                 waiting.append([entry for entry in inside if entry.kind == "folder"])
-            entered = _next(descent, waiting)
+            here = _next(descent, waiting)
     finally:
         descent.close()
     return sorted(found, key=lambda entry: entry.path)
@@ -212,8 +246,8 @@ def _next(descent: Descent, waiting: list[list[Entry]]) -> Entry | None:
     return None
 
 
-def _inside(fd: int, folder: Entry) -> list[Entry]:
-    """What one open folder holds."""
+def inside_of(fd: int, folder: Entry) -> list[Entry]:
+    """What one open folder holds, in no order."""
     found = []
     try:
         for name in map(os.fsencode, os.listdir(fd)):
@@ -236,8 +270,8 @@ def digest(entries: Iterable[Entry]) -> str:
 
 
 def on_disk(entries: Iterable[Entry]) -> int:
-    """The bytes that deletion frees: those of files that have no other link outside of the list."""
-    files = [entry for entry in entries if entry.kind == "file"]
+    """The bytes that deletion frees: those of all but folders that have no other link outside of the list."""
+    files = [entry for entry in entries if entry.kind != "folder"]
     names = Counter((entry.device, entry.inode) for entry in files)
     ours = {(entry.device, entry.inode): entry for entry in files}
     return sum(512 * entry.blocks for key, entry in ours.items() if entry.links <= names[key])

@@ -1,0 +1,300 @@
+"""Bury, bring back, purge: a run's folder is renamed into the trash, and deleted from there only.
+
+Each of these may be killed at any moment and asked again: it looks at the disk and finishes.
+``bury`` writes an inventory, then renames; a grave whose purge has begun is called `.purging`, so
+that half a run is never brought back.  The inventory stays until ``forget``, which the caller asks
+when its own journal is written: by it alone "done" is told from "another volume is mounted".
+Everything goes through directory descriptors, and nothing is followed.  No Django here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from retention.files import (
+    Descent,
+    Entry,
+    Gone,
+    Refused,
+    below,
+    closing,
+    digest,
+    entered,
+    inside_of,
+    lies,
+    listing,
+    move,
+    on_disk,
+    open_parent,
+    open_root,
+    parts,
+    refusal,
+    shown,
+)
+from retention.inventory import LIST, NEW, Inventory, remove
+from retention.trash import open_trash, reserve, strangers, trash_of, trash_with
+
+__all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "strangers", "trash_of"]
+
+PURGING = b".purging"
+NAME = re.compile(r"[0-9A-Za-z_-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """A buried run.  ``changed`` is what somebody wrote meanwhile where it could not be put back."""
+
+    name: str
+    path: bytes
+    inode: int
+    entries: tuple[Entry, ...]
+    changed: tuple[Entry, ...] = ()
+
+
+def bury(root: bytes | str, path: bytes, name: str, expected: str) -> Grave:
+    """Move a run's folder to the trash under a name of its own, if it still is what was confirmed.
+
+    ``expected`` is the digest of its listing.  What changes in that very moment is put back, and Refused.
+    """
+    parts(path)
+    with _trash_for(root, grave := _bytes(name)) as trash:
+        if not lies(trash, grave):
+            _lay(root, path, trash, grave, expected)
+        inventory = _inventory(trash, grave)
+        if (inventory.path, inventory.digest) != (path, expected):
+            raise Refused(f"something else lies in the trash as {name}")
+        _sync(root, path, trash)
+        changed = _changed(trash, grave, inventory)
+        if changed and _put_back(root, path, trash, grave):
+            raise Refused(f"{_where(changed[0])} changed while it was buried; the run is back in its place")
+    return Grave(name, path, inventory.inode, inventory.entries, tuple(changed))
+
+
+def exhume(root: bytes | str, name: str, path: bytes) -> None:
+    """Bring a buried run back, here or to another path of its root, never over something."""
+    above = parts(path)[:-1]
+    with closing(trash_with(root, grave := _bytes(name))) as trash:
+        if lies(trash, grave + PURGING):
+            raise Refused(f"the files of {name} are being deleted already")
+        if lies(trash, grave):
+            _make_folders(root, above)
+            with open_parent(root, path) as (parent, last):
+                _moved(trash, grave, parent, last, path)
+        elif _inode(root, path) != _inventory(trash, grave).inode:
+            raise Gone(f"{name} is not in the trash")
+        _sync(root, path, trash)
+
+
+def grown(root: bytes | str, name: str, expected: str) -> list[Entry]:
+    """What changed in a grave since it was dug: new or different entries as they are, then missing ones."""
+    with closing(trash_with(root, grave := _bytes(name))) as trash:
+        inventory = _inventory(trash, grave)
+        if inventory.digest != expected:
+            raise Refused(f"something else lies in the trash as {name}")
+        return inventory.changes(_listing(trash, grave))
+
+
+def purge(root: bytes | str, name: str, progress: Callable[[int], None] = lambda freed: None) -> int:
+    """Delete a buried run and say how many bytes that freed, those before a kill included.
+
+    ``progress`` gets the bytes freed so far.  What is not as it was buried stops it before anything is deleted.
+    """
+    with closing(trash_with(root, grave := _bytes(name))) as trash:
+        inventory = _inventory(trash, grave)
+        if lies(trash, grave):
+            for entry in inventory.changes(_listing(trash, grave))[:1]:
+                raise Refused(f"{_where(entry)} changed since it was buried: bring {name} back, or look at it")
+            _moved(trash, grave, trash, grave + PURGING, grave)
+            os.fsync(trash)
+        if not lies(trash, grave + PURGING):
+            return on_disk(inventory.entries)
+        freed = _Purge(inventory, progress).delete(trash, grave + PURGING)
+        os.fsync(trash)
+        reserve(trash)
+    return freed
+
+
+def forget(root: bytes | str, name: str) -> None:
+    """Drop the inventory of a grave that is empty now: the journal knows what became of it."""
+    grave = _bytes(name)
+    with suppress(Gone), closing(trash_with(root, grave)) as trash:
+        if lies(trash, grave) or lies(trash, grave + PURGING):
+            raise Refused(f"{name} still lies in the trash")
+        remove(trash, grave + LIST)
+        remove(trash, grave + NEW)
+        os.fsync(trash)
+
+
+class _Purge:
+    """One deletion: what may go, and what that has freed."""
+
+    def __init__(self, inventory: Inventory, progress: Callable[[int], None]) -> None:
+        self.listed = {entry.path: entry for entry in inventory.entries}
+        self.progress = progress
+        self.freed = 0
+
+    def delete(self, trash: int, name: bytes) -> int:
+        """Delete a grave and all that lies in it."""
+        with closing(entered(trash, name, name)) as fd:
+            self._look(listing(fd))
+            descent = Descent(fd)
+        try:
+            self._down(descent)
+            os.rmdir(name, dir_fd=trash)
+        except OSError as error:
+            raise Refused(f"{name.decode()} cannot be deleted: {error.strerror}") from None
+        finally:
+            descent.close()
+        return self.freed
+
+    def _look(self, entries: list[Entry]) -> None:
+        """Nothing is deleted before each entry is seen to be one that was buried; what is gone went before a kill."""
+        there = {entry.path for entry in entries}
+        self.freed = on_disk(entry for path, entry in self.listed.items() if path not in there)
+        for entry in entries:
+            self._check(entry)
+
+    def _check(self, entry: Entry) -> None:
+        was = self.listed.get(entry.path)
+        same = was and (was.inode, was.mode) == (entry.inode, entry.mode)
+        if not same or (entry.kind != "folder" and was and (was.size, was.mtime_ns) != (entry.size, entry.mtime_ns)):
+            raise Refused(f"{_where(entry)} appeared or changed after the deletion had begun; it is left where it is")
+
+    def _down(self, descent: Descent) -> None:
+        """Files first, then each folder when it is empty."""
+        way: list[Entry] = []
+        waiting = [self._unlink(descent.fd, self.listed[b""])]
+        while waiting:
+            if waiting[-1]:
+                way.append(waiting[-1].pop())
+                descent.down(_last(way[-1]))
+                waiting.append(self._unlink(descent.fd, way[-1]))
+            else:
+                waiting.pop()
+                if way:
+                    descent.up()
+                    os.rmdir(_last(way.pop()), dir_fd=descent.fd)
+
+    def _unlink(self, fd: int, folder: Entry) -> list[Entry]:
+        """Delete the files of an open folder; returns its folders."""
+        inside = inside_of(fd, folder)
+        for name, entry in ((_last(entry), entry) for entry in inside):
+            # once more: a link that was deleted just now is none any longer
+            entry = Entry.of(entry.path, os.stat(name, dir_fd=fd, follow_symlinks=False))
+            self._check(entry)
+            if entry.kind != "folder":
+                os.unlink(name, dir_fd=fd)
+                self.freed += 512 * entry.blocks if entry.links == 1 else 0
+                self.progress(self.freed)
+        return [entry for entry in inside if entry.kind == "folder"]
+
+
+@contextmanager
+def _trash_for(root: bytes | str, grave: bytes) -> Iterator[int]:
+    """The trash where this grave is, or else will be."""
+    try:
+        fd = trash_with(root, grave)
+    except Gone:
+        fd = open_trash(trash_of(root))
+    with closing(fd):
+        yield fd
+
+
+def _lay(root: bytes | str, path: bytes, trash: int, grave: bytes, expected: str) -> None:
+    with open_parent(root, path) as (parent, last):
+        with closing(entered(parent, last, path)) as fd:
+            entries = listing(fd)
+        if digest(entries) != expected:
+            remove(trash, grave + LIST)
+            raise Refused(f"{shown(path)} changed since it was confirmed")
+        Inventory(path, tuple(entries)).write(trash, grave)
+        _moved(parent, last, trash, grave, path)
+
+
+def _moved(source: int, name: bytes, target: int, new: bytes, path: bytes) -> None:
+    try:
+        move(source, name, target, new)
+    except FileExistsError:
+        raise Refused(f"something is at {shown(path)} now") from None
+    except OSError as error:
+        raise Refused(f"{shown(path)} cannot be moved: {error.strerror}") from None
+
+
+def _changed(trash: int, grave: bytes, inventory: Inventory) -> list[Entry]:
+    """What is not as it was listed; the folder itself where nobody can tell any more."""
+    try:
+        return inventory.changes(_listing(trash, grave))
+    except Refused:
+        return [inventory.entries[0]]
+
+
+def _put_back(root: bytes | str, path: bytes, trash: int, grave: bytes) -> bool:
+    """Whether a grave that was dug too early is in its old place again; not where something else is there now."""
+    try:
+        with open_parent(root, path) as (parent, last):
+            move(trash, grave, parent, last)
+    except (Refused, OSError):
+        return False
+    _sync(root, path, trash)
+    remove(trash, grave + LIST)
+    return True
+
+
+def _sync(root: bytes | str, path: bytes, trash: int) -> None:
+    """Both sides of a rename are on disk; the old side may be gone when this is asked again."""
+    with suppress(Refused), open_parent(root, path) as (parent, _):
+        os.fsync(parent)
+    os.fsync(trash)
+
+
+def _make_folders(root: bytes | str, above: list[bytes]) -> None:
+    """The folders on the way to a path, where somebody has deleted them meanwhile."""
+    fd = open_root(root)
+    try:
+        for name in above:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=fd)
+                os.fsync(fd)
+            there = below(fd, name)
+            os.close(fd)
+            fd = there
+    except OSError as error:
+        raise refusal(b"/".join(above), error) from None
+    finally:
+        os.close(fd)
+
+
+def _inventory(trash: int, grave: bytes) -> Inventory:
+    try:
+        return Inventory.read(trash, grave)
+    except FileNotFoundError:
+        raise Refused(f"there is no list of what was buried as {grave.decode()}") from None
+
+
+def _listing(trash: int, grave: bytes) -> list[Entry]:
+    with closing(entered(trash, grave, grave)) as fd:
+        return listing(fd)
+
+
+def _inode(root: bytes | str, path: bytes) -> int | None:
+    with suppress(Refused), open_parent(root, path) as (parent, last), closing(entered(parent, last, path)) as fd:
+        return os.fstat(fd).st_ino
+    return None
+
+
+def _last(entry: Entry) -> bytes:
+    return entry.path.rpartition(b"/")[2]
+
+
+def _where(entry: Entry) -> str:
+    return shown(entry.path) if entry.path else "the run's folder"
+
+
+def _bytes(name: str) -> bytes:
+    if not NAME.fullmatch(name):
+        raise Refused(f"{name!r} cannot be the name of a grave: letters, digits, - and _ only")
+    return name.encode()

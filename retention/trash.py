@@ -1,0 +1,122 @@
+"""Where the runs of a root are buried: `.trainmon-trash`, 0700 and ours, beside the root or inside it.
+
+Beside it, TensorBoard and other programs that read the root never meet it; inside where the root
+is a mount point, because nothing can be renamed across one.  Roots beside one another share it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from retention.files import Gone, Refused, below, closing, lies, open_root, refusal, shown
+from retention.inventory import LIST, RESERVE
+from runs.readers.tree import TRASH
+
+#: Bytes that are kept for lists of what is buried.
+ROOM = 256 * 1024
+
+
+def trash_of(root: bytes | str) -> bytes:
+    """The folder in which a run of this root is buried now; it is made where it is not there yet."""
+    beside, inside = _places(root)
+    if not is_mount(os.path.dirname(inside)):
+        try:
+            return _made(beside)
+        except OSError:  # not ours to write in: inside, then
+            pass
+    try:
+        return _made(inside)
+    except OSError as error:
+        raise refusal(inside, error) from None
+
+
+def open_trash(place: bytes) -> int:
+    """A descriptor of a trash; Gone where there is none, Refused where it is not ours alone."""
+    try:
+        with closing(_open(os.path.dirname(place))) as parent:
+            fd = below(parent, TRASH)
+            above = os.fstat(parent).st_dev
+    except OSError as error:
+        raise refusal(place, error) from None
+    found = os.fstat(fd)
+    if found.st_dev == above and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return fd
+    os.close(fd)
+    raise Refused(
+        f"{shown(place)} must be a folder of the user with the id {os.geteuid()} that nobody else may enter (mode 0700); "
+        f"it belongs to {found.st_uid} and has the mode {found.st_mode & 0o7777:04o}"
+    )
+
+
+def trash_with(root: bytes | str, name: bytes) -> int:
+    """A descriptor of the trash that knows this name; Gone where none does."""
+    found = _opened_places(root)
+    right = next((fd for fd in found if lies(fd, name + LIST) or lies(fd, name)), None)
+    for fd in found:
+        if fd != right:
+            os.close(fd)
+    if right is None:
+        raise Gone(f"{name.decode()} is not in the trash of {shown(os.fsencode(root))}: is the right volume mounted?")
+    return right
+
+
+def strangers(root: bytes | str, known_names: Collection[str]) -> list[bytes]:
+    """What lies in the trash of a root and belongs to none of these names (of all roots that share it)."""
+    known, found = {b"", *(name.encode() for name in known_names)}, set[bytes]()
+    for fd in _opened_places(root):
+        with closing(fd):
+            found |= {name for name in map(os.fsencode, os.listdir(fd)) if name.partition(b".")[0] not in known}
+    return sorted(found)
+
+
+def reserve(trash: int) -> None:
+    """Keep some room for the lists: who cleans up has a full volume."""
+    try:
+        with closing(os.open(RESERVE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=trash)) as fd:
+            os.posix_fallocate(fd, 0, ROOM)
+    except OSError:  # full already, or a file system that cannot promise room
+        pass
+
+
+def is_mount(root: bytes) -> bool:
+    """Whether a folder is a mount point, bind mounts included; so is one whose parent cannot be opened."""
+    try:
+        with closing(_open(os.path.dirname(root))) as parent, closing(below(parent, os.path.basename(root))) as fd:
+            return os.fstat(fd).st_dev != os.fstat(parent).st_dev
+    except OSError:  # EXDEV; "/" has no name in its parent
+        return True
+
+
+def _places(root: bytes | str) -> tuple[bytes, bytes]:
+    os.close(open_root(root))
+    real = os.path.realpath(os.fsencode(root))
+    return os.path.join(os.path.dirname(real), TRASH), os.path.join(real, TRASH)
+
+
+def _opened_places(root: bytes | str) -> list[int]:
+    """Where this root's runs may lie: it may have become a mount point, or its parent writable, since."""
+    found = []
+    for place in dict.fromkeys(_places(root)):
+        try:
+            found.append(open_trash(place))
+        except Refused:
+            continue
+    return found
+
+
+def _open(folder: bytes) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _made(place: bytes) -> bytes:
+    try:
+        os.mkdir(place, 0o700)
+    except FileExistsError:
+        pass
+    else:
+        with closing(_open(os.path.dirname(place))) as parent:
+            os.fsync(parent)
+    with closing(open_trash(place)) as fd:
+        reserve(fd)
+    return place
