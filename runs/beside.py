@@ -48,7 +48,7 @@ def peek_text_log(seen: tuple[bool, bool], size: int) -> Peeked:
 
 def known(run_ids: list[int]) -> dict[int, dict[str, Any]]:
     """What ``Beside.seen`` was for these runs when last stored."""
-    return dict(Run.objects.filter(pk__in=run_ids).values_list("pk", "sidecars"))
+    return dict(Run.objects.filter(pk__in=run_ids).values_list("pk", "sidecars")) if run_ids else {}
 
 
 def look(run_id: int, root: str, paths: tuple[bytes, ...], before: dict[str, Any]) -> Beside | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
 from django.db import transaction
 
 from runs import beside, counted, galleries, generations, jobs, logchunks, segments, series, signals
 from runs.beside import Beside
+from runs.compiled import Compiled
 from runs.facts import apply_facts, settle
 from runs.lease import Lease, LeaseLost
 from runs.models import LogFile, Run, Transition
 from runs.points import Portion, write_all
+from runs.query.conditions import among
 from runs.readers.plain import plain
 from runs.reading import Piece, Trouble
-from runs.rows import save_all, sum_damage
+from runs.rows import Standing, sum_damage
 
 #: Replaced generations of a file that are kept beside the shown one.
 KEPT_GENERATIONS = 3
@@ -66,9 +69,11 @@ def commit(batch: Batch, lease: Lease) -> None:
         series.tag_name(piece.file.prefix, one.tag) for piece in batch.pieces for one in piece.points})
     with transaction.atomic():
         lease.check()
-        runs = {run.pk: run for run in Run.objects.select_for_update().filter(pk__in=run_ids).order_by("pk")}
+        runs = {run.pk: run for run in _locked_runs().models(runs=run_ids)}
         _expect_unchanged(batch.pieces)
         before = {pk: _judged(run) for pk, run in runs.items()}
+        files = Standing([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
+        standing = Standing(runs.values(), RUN_FIELDS)
         heard = {one.run_id for one in batch.besides if one.run_id in runs and beside.apply(runs[one.run_id], one)}
         counted.store(batch.pieces)
         stored, jobs_at = _store(runs, batch.pieces)
@@ -84,8 +89,8 @@ def commit(batch: Batch, lease: Lease) -> None:
         changed = [run for pk, run in runs.items() if pk in heard or _judged(run) != before[pk]]
         for run in changed:
             run.version += 1
-        save_all([*(piece.file for piece in batch.pieces), *(one.file for one in batch.troubles)], FILE_FIELDS)
-        save_all(list(runs.values()), RUN_FIELDS)
+        files.save()
+        standing.save()
         sum_damage([piece.file.run_id for piece in batch.pieces if piece.damages or piece.begins])
         counted.let_go(batch.pieces)
         signals.tell(runs={run.pk: run.version for run in changed}, jobs=jobs_at)
@@ -106,11 +111,21 @@ def _judged(run: Run) -> tuple[str, bool]:
 
 def _expect_unchanged(pieces: list[Piece]) -> None:
     """Nobody else has read these files meanwhile (the lease should make that impossible)."""
-    stored = dict(LogFile.objects.select_for_update().filter(pk__in=[piece.file.pk for piece in pieces])
-                  .order_by("pk").values_list("pk", "offset"))
+    stored = dict(_locked_files().rows(files=[piece.file.pk for piece in pieces]))
     for piece in pieces:
         if stored.get(piece.file.pk) != piece.file.offset:
             raise LeaseLost(f"{piece.file.path_text} was read or removed by another sync")
+
+
+@cache
+def _locked_runs() -> Compiled[Run]:
+    return Compiled(Run.objects.select_for_update().filter(among("pk", "runs")).order_by("pk"))
+
+
+@cache
+def _locked_files() -> Compiled[LogFile]:
+    held = LogFile.objects.select_for_update().filter(among("pk", "files"))
+    return Compiled(held.order_by("pk").values_list("pk", "offset"))
 
 
 def _store(runs: dict[int, Run], pieces: list[Piece]) -> tuple[set[int], dict[int, int]]:
@@ -175,9 +190,9 @@ def _advance(piece: Piece) -> None:
     file.bad_records += sum(1 for damage in damages if damage.kind != "length crc")
     file.lost_bytes += sum(damage.length for damage in damages)
     room = DAMAGES_KEPT - len(file.damages)
-    file.damages = file.damages + [
-        {"offset": d.offset, "length": d.length, "kind": d.kind, "detail": plain(d.detail)} for d in damages[:room]
-    ]
+    if found := damages[:room]:
+        file.damages = file.damages + [
+            {"offset": d.offset, "length": d.length, "kind": d.kind, "detail": plain(d.detail)} for d in found]
     last = blocks[-1].pending
     file.pending = None if last is None else {"offset": last.offset, "length": last.length, "kind": last.kind}
     # of its first and its last record, whatever the clock did between

@@ -158,7 +158,7 @@ def _items(
     """All that is new of these runs, run by run; a run's id says that it is done."""
     run_ids = [run_id for run_id, _ in some]
     files = files_of(run_ids, full=full)
-    known = beside.known(run_ids)
+    known = beside.known([run_id for run_id, paths in some if paths is not None])
     for run_id, paths in some:
         if paths is not None and (found := beside.look(run_id, root, paths, known.get(run_id, {}))) is not None:
             yield found

@@ -71,7 +71,9 @@ class Lease:
 
     def release(self) -> None:
         """Give the source back; nothing happens where it is no longer ours."""
-        Source.objects.filter(pk=self.source_id, leased_by=self.holder).update(leased_by="", leased_until=None)
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE runs_source SET leased_by = '', leased_until = NULL WHERE id = %s AND leased_by = %s",
+                           [self.source_id, self.holder])
 
 
 def holder_name(role: str = "") -> str:
@@ -85,11 +87,17 @@ def claim(source_id: int, holder: str = "") -> Lease | Busy:
     A ``holder`` that is named may claim again what it holds, where an answer was lost.
     """
     frozen_now = now()
-    source = Source.objects.only("leased_by", "leased_until").get(pk=source_id)
-    held = source.leased_until is not None and source.leased_until > frozen_now and source.leased_by != holder
-    if held and not _gone(source.leased_by):
-        return Busy(source.leased_by)
     holder = holder or holder_name()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE runs_source SET leased_by = %s, leased_until = %s "
+            "WHERE id = %s AND (leased_until IS NULL OR leased_until <= %s OR leased_by = %s)",
+            [holder, frozen_now + LEASE, source_id, frozen_now, holder])
+        if cursor.rowcount:
+            return Lease(source_id, holder)
+    source = Source.objects.only("leased_by", "leased_until").get(pk=source_id)
+    if not _gone(source.leased_by):
+        return Busy(source.leased_by)
     claimed = Source.objects.filter(
         pk=source_id, leased_by=source.leased_by, leased_until=source.leased_until
     ).update(leased_by=holder, leased_until=frozen_now + LEASE)

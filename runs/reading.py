@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -16,9 +17,11 @@ from django.conf import settings
 
 from runs import artifacts, identity, logchunks
 from runs.artifacts import Named
+from runs.compiled import Compiled
 from runs.counted import Counted
-from runs.models import LogFile
+from runs.models import LogFile, Source
 from runs.points import SeriesWriter
+from runs.query.conditions import among
 from runs.readers import confined, jsonl, textlog, tfevents
 from runs.readers.plain import plain
 from runs.readers.records import Block, Damage, Points, TooMuch
@@ -99,14 +102,27 @@ class Files:
 
 def files_of(run_ids: list[int], *, full: bool) -> dict[int, Files]:
     """The files of these runs; ``changed`` are those that are not just as when read."""
-    held = LogFile.objects.filter(run_id__in=run_ids, missing=False).select_related("source").defer(
-        "source__verdicts", "source__fingerprint", "source__problems").order_by("run_id", "path")
+    held = list(_held().models(runs=run_ids))
+    sources = {source.pk: source for source in _sources().models(sources=list({file.source_id for file in held}))}
     files: dict[int, Files] = {}
+    for file in held:
+        file.source = sources[file.source_id]
     for run_id, group in groupby(held, key=lambda file: file.run_id):
         all_of_it = list(group)
         changed = [file for file in all_of_it if full or _looks_changed(file)]
         files[run_id] = Files(changed, _plugins(all_of_it) if changed and len(all_of_it) > 1 else {})
     return files
+
+
+@cache
+def _held() -> Compiled[LogFile]:
+    return Compiled(LogFile.objects.filter(among("run", "runs"), missing=False).order_by("run_id", "path"))
+
+
+@cache
+def _sources() -> Compiled[Source]:
+    found = Source.objects.filter(among("pk", "sources")).defer("verdicts", "fingerprint", "problems")
+    return Compiled(found.order_by())
 
 
 def pieces(

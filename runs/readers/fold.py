@@ -117,9 +117,8 @@ class Fold:
 
     def _emit(self, name: str, tag: int, column: Column, cuts: list[int]) -> None:
         inner: list[int] = np.searchsorted(column.all_offsets(), cuts).tolist() if cuts else []
-        places = np.array([0, *inner, len(column.walls)])
-        spans = [(part, int(places[part]), int(places[part + 1]))
-                 for part in np.flatnonzero(np.diff(places)).tolist()]
+        places = [0, *inner, len(column.walls)]
+        spans = [(part, start, stop) for part, (start, stop) in enumerate(pairwise(places)) if start != stop]
         steps, first = column.steps[column.old :], self.state.part
         at = 0
         for values in _runs(column.values):
@@ -130,7 +129,7 @@ class Fold:
                         name, first + part, steps[start:stop], column.walls[start:stop],
                         values[start - at : stop - at]))
             at += len(values)
-        begin = 0 if not cuts else int(places[-2]) + column.old
+        begin = 0 if not cuts else places[-2] + column.old
         if begin < len(column.steps):
             last = column.steps[max(begin, len(column.steps) - WINDOW) :].copy()
             self.state.windows[tag] = (first + len(cuts), last)

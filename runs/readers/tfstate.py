@@ -47,13 +47,14 @@ class State:
         """Few KB for 1,000 tags whose steps run alike: equal windows are stored once."""
         numbers: dict[bytes, int] = {}
         windows = {
-            tag: numbers.setdefault(np.diff(steps, prepend=0).tobytes(), len(numbers))
+            tag: numbers.setdefault(steps.tobytes(), len(numbers))
             for tag, (part, steps) in self.windows.items()
             if part == self.part
         }
         packed = _Dump(
             FORMAT, self.offset, self.part, self.started, self.summaries, self.lost_from,
-            self.lost_kind, self.searched, list(self.tags), windows, list(numbers),
+            self.lost_kind, self.searched, list(self.tags), windows,
+            [np.diff(np.frombuffer(steps, np.int64), prepend=0).tobytes() for steps in numbers],
             self.plugins,
         )
         return zstandard.compress(msgspec.msgpack.encode(packed), 3)
