@@ -71,7 +71,7 @@ def write(
     """
     _refuse_others(entries)
     to.refuse_within([f"/proc/self/fd/{fd}"])
-    tell = progress or _nobody
+    tell = progress or nobody
     with to.new(name) as draft:
         sealed = _packed(fd, in_tree_order(entries), registry, draft, about, tell)
         try:
@@ -81,7 +81,7 @@ def write(
         except Damaged as error:
             raise Refused(f"the archive {name} was written, but reads wrongly: {error}") from None
         draft.publish(sealed.encoded())
-    return _verified(name, sealed, manifest)
+    return verified(name, sealed, manifest)
 
 
 def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True, progress: Progress | None = None,
@@ -90,7 +90,7 @@ def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True,
 
     Shallow, only the manifest and that the archive is there.
     """
-    tell = progress or _nobody
+    tell = progress or nobody
     try:
         sealed, manifest = opened(to, name, expected)
         with to.open(name) as file:
@@ -100,7 +100,7 @@ def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True,
         return Broken(name, str(error))
     except OSError as error:
         return Broken(name, f"it cannot be read: {error}")
-    return _verified(name, sealed, manifest)
+    return verified(name, sealed, manifest)
 
 
 def opened(to: Destination, name: str, expected: str = "") -> tuple[Sealed, Manifest]:
@@ -282,7 +282,8 @@ def _refuse_others(entries: Sequence[Entry]) -> None:
             raise Refused(f"{shown(entry.path)} is neither a file nor a folder")
 
 
-def _verified(name: str, sealed: Sealed, manifest: Manifest) -> Verified:
+def verified(name: str, sealed: Sealed, manifest: Manifest) -> Verified:
+    """What is known of an archive that was read to its end."""
     return Verified(name, sealed.size, sealed.sha256, digest(sealed.encoded()), manifest.files, manifest.size)
 
 
@@ -290,5 +291,5 @@ def _counted(tell: Progress) -> Sink:
     return lambda block: tell(len(block))
 
 
-def _nobody(_: int) -> None:
+def nobody(_: int) -> None:
     """Nobody wants to know."""

@@ -81,7 +81,7 @@ def exhume(root: bytes | str, name: str, path: bytes) -> None:
         if lies(trash, grave + PURGING):
             raise Refused(f"the files of {name} are being deleted already")
         if lies(trash, grave):
-            _make_folders(root, above)
+            make_folders(root, above)
             with open_parent(root, path) as (parent, last):
                 _moved(trash, grave, parent, last, path)
         elif _inode(root, path) != _inventory(trash, grave).inode:
@@ -251,7 +251,7 @@ def _sync(root: bytes | str, path: bytes, trash: int) -> None:
     os.fsync(trash)
 
 
-def _make_folders(root: bytes | str, above: list[bytes]) -> None:
+def make_folders(root: bytes | str, above: list[bytes]) -> None:
     """The folders on the way to a path, where somebody has deleted them meanwhile."""
     fd = open_root(root)
     try:

@@ -88,3 +88,5 @@ class Tape:
             return self.stream.readinto(into)
         except zstandard.ZstdError as error:
             raise Damaged(f"it cannot be decompressed: {error}") from None
+        except OSError as error:
+            raise Damaged(f"it cannot be read: {error}") from error
