@@ -198,6 +198,18 @@ def test_points_fetched_by_several_questions_are_one_line(client: Client, run: R
     assert (mine, its) == (list(range(20_000)), [-value for value in range(9_000)])
 
 
+def test_an_answer_given_up_half_way_leaves_the_connection_to_others(
+    client: Client, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.pieces.AT_ONCE", 1)  # the second chunk is being fetched when the first is too much
+    monkeypatch.setattr("runs.api.series.MAX_ROWS", {"json": 20})
+    for one in (run, other := make_run(run.source)):
+        make_points(one, "loss", np.arange(20_000.0))
+    refused = client.get("/api/series/", {"run": [run.pk, other.pk], "tag": "loss", "points": 100})
+    assert "ask for fewer" in problem(refused, 422, "too-much")["detail"]
+    assert len(line(client, run, points=10)["value"]) <= 12
+
+
 def test_a_range_between_two_chunks_still_draws_the_line_across(client: Client, run: Run) -> None:
     steps = np.concatenate([np.arange(4096), np.arange(10_000, 10_200)])
     make_points(run, "loss", np.ones(4296), steps=steps)
