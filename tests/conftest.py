@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -18,6 +19,11 @@ from servestatic.middleware import ServeStaticMiddleware
 from tests.trainmon.machine import living, manage, wait_until
 from trainmon.embedded import locks
 from trainmon.embedded.ensure import ensure
+
+# How long an example takes says nothing on a busy machine; in CI the examples are the same each time.
+hypothesis.settings.register_profile(
+    "trainmon", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("trainmon")
 
 # Test databases are thrown away: no crash of the machine may cost more than a second run.
 CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -83,6 +89,6 @@ def migrated_into(postgres: Path) -> None:
     made.chmod(0o755)
     done = manage(made / "home", "migrate", "-v0")
     assert done.returncode == 0, done.stderr
-    assert wait_until(lambda: not living(made / "home"), 15)
+    assert wait_until(lambda: not living(made / "home"))
     shutil.move(made / "home/postgres", postgres)
     shutil.rmtree(made)

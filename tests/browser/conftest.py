@@ -1,4 +1,4 @@
-"""A real site (daphne in a process of its own, on the test's database) and a real Chromium."""
+"""A real site (daphne in a process of its own, on the test's database) and a real Chromium; one of each a worker."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.contrib.auth.models import User
 from django.utils.timezone import now
 
+from tests.runs.conftest import signed_in
 from tests.runs.factories import make_file, make_points, make_run, make_source, make_trainer, make_user
+from tests.runs.processes import environment
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
+#: Milliseconds that what is expected may take to come on a busy machine.
+SOON = 30_000
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
 
 
@@ -58,7 +61,7 @@ def serving(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "trainmon.asgi:application"]
-    env = os.environ | {"DATABASE_URL": database_url(), "TRAINMON_SECRET_KEY": settings.SECRET_KEY}
+    env = environment(TRAINMON_SECRET_KEY=settings.SECRET_KEY)
     with (tmp_path_factory.mktemp("site") / "daphne.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd=settings.BASE_DIR, stdout=log, stderr=log)
         try:
@@ -67,16 +70,6 @@ def serving(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> 
         finally:
             process.terminate()
             process.wait(10)
-
-
-def database_url() -> str:
-    """The test's own database, for another process."""
-    given = connection.settings_dict
-    host, port, user = given["HOST"] or given["OPTIONS"].get("host", ""), given["PORT"], given["USER"]
-    secret = f":{quote(given['PASSWORD'])}" if given["PASSWORD"] else ""
-    if str(host).startswith("/"):
-        return f"postgresql://{user}{secret}@/{given['NAME']}?host={host}" + (f"&port={port}" if port else "")
-    return f"postgresql://{user}{secret}@{host}:{port}/{given['NAME']}"
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -96,13 +89,30 @@ def site(rows: int, serving: str) -> str:
     return serving
 
 
-@pytest.fixture
-def chromium(site: str) -> Iterator[Browser]:
-    """Started after the rows were made: with its loop running Django refuses the ORM."""
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests: starting it costs two seconds of a processor."""
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=SOON)
     assert CHROMIUM, "no Chromium: apt-get install chromium, or name it in CHROMIUM"
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright's loop runs in this thread, although no coroutine of it ever asks the database
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def chromium(browser: Browser, site: str) -> Iterator[Browser]:
+    """The browser of a site with rows, whose pages are closed after the test."""
+    yield browser
+    for context in browser.contexts:
+        context.close()
+
+
+def enter(context: BrowserContext, site: str, name: str) -> None:
+    """Be signed in as this user; signing in by the form is what test_walk does."""
+    value = signed_in(User.objects.get(username=name)).cookies[settings.SESSION_COOKIE_NAME].value
+    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": site}])

@@ -21,7 +21,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from runs.models import Run
-from tests.browser.conftest import CHROMIUM, wait_for
+from tests.browser.conftest import wait_for
 from tests.browser.test_pages import signed_in
 from tests.runs.factories import make_source, make_trainer, make_user
 from tests.runs.processes import ROOT, environment
@@ -130,13 +130,9 @@ def first(world: World) -> Trained:
 
 
 @pytest.fixture
-def chromium(world: World, first: Trained) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
+def site(world: World, first: Trained) -> str:
+    """The address of the site, once the run of the test is there."""
+    return world.url
 
 
 def opened(chromium: Browser, world: World, path: str = "/runs/") -> Page:

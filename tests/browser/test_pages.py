@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.browser.conftest import enter
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -11,16 +13,13 @@ WIDTHS = (1440, 900, 375)
 
 
 def signed_in(chromium: Browser, site: str, width: int) -> tuple[Page, list[str]]:
-    """A page at home, and what its console has complained of."""
+    """A page of alice's with the list of runs, and what its console has complained of."""
     page = chromium.new_context(viewport={"width": width, "height": 812}).new_page()
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{site}/login/?next=/runs/")
-    page.fill("#id_username", "alice")
-    page.fill("#id_password", "password")
-    page.click(".sign-in button")
-    page.wait_for_url(f"{site}/runs/")
+    enter(page.context, site, "alice")
+    page.goto(f"{site}/runs/")
     return page, complaints
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from runs.models import Run
+from tests.browser.conftest import enter
 from tests.browser.test_accessible import found
 from tests.runs.factories import make_user
 from tests.runs.trees import media, picture, settle, sound, synced, tensors, write_values, write_x
@@ -47,11 +48,8 @@ def signed_in(chromium: Browser, site: str, *, width: int = 1440, scripts: bool 
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{site}/login/")
-    page.fill("#id_username", "bob")
-    page.fill("#id_password", "password")
-    page.click(".sign-in button")
-    page.wait_for_url(f"{site}/")
+    enter(page.context, site, "bob")
+    page.goto(f"{site}/")
     return page, complaints
 
 

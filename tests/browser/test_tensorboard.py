@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from tensorboardX.summary import hparams
 
 from runs.models import Run
 from runs.roles import fill_roles
-from tests.browser.conftest import database_url
 from tests.browser.test_accessible import found
 from tests.runs.factories import make_trainer, make_user
+from tests.runs.processes import environment
 from tests.runs.trees import settle, synced
 from tests.streaming.tensorboard.boxes import until
 
@@ -68,8 +67,7 @@ def write(folder: Path) -> None:
 @pytest.fixture
 def kept(rows: int, tmp_path: Path) -> Iterator[Path]:
     """A supervisor beside the site; where it writes what it says."""
-    env = os.environ | {"DATABASE_URL": database_url(), "TRAINMON_SECRET_KEY": settings.SECRET_KEY}
-    env["TRAINMON_HOME"] = str(tmp_path / "home")
+    env = environment(TRAINMON_SECRET_KEY=settings.SECRET_KEY, TRAINMON_HOME=str(tmp_path / "home"))
     said = tmp_path / "supervisor.log"
     with said.open("wb") as log:
         command = [sys.executable, "manage.py", "tensorboards"]
@@ -110,7 +108,7 @@ def test_a_viewer_opens_a_real_tensorboard_and_a_stranger_does_not(chromium: Bro
     complaints.clear()  # that the page which waited was a 503
     for tab, sign in TABS.items():
         page.get_by_role("tab", name=tab, exact=True).click()
-        expect(page.locator(sign).first).to_be_visible(timeout=15_000)
+        expect(page.locator(sign).first).to_be_visible()
 
     stranger, _ = page_of(chromium)
     stranger.goto(f"{site}/login/?next=/tensorboard/lora/")
@@ -127,6 +125,6 @@ def test_a_viewer_opens_a_real_tensorboard_and_a_stranger_does_not(chromium: Bro
     assert asked == [], "the frame is not loaded before somebody wants it"
     page.click("summary:has-text('Show it here')")
     frame = page.frame_locator("iframe")
-    expect(frame.locator("runs-data-table").get_by_text("ds/first")).to_be_visible(timeout=15_000)
+    expect(frame.locator("runs-data-table").get_by_text("ds/first")).to_be_visible()
     expect(frame.get_by_text("ds/second")).to_have_count(0)
     assert complaints == []

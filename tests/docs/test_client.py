@@ -20,6 +20,7 @@ from django.utils.timezone import now
 from runs.models import Job, Run, Sample, Source
 from runs.sync import sync
 from tests.docs.conftest import EXAMPLES, Site, script
+from tests.trainmon.machine import at_rest
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def ids(site: Site, run: str = "data/first") -> list[str]:
     return [json.loads(line)["event_id"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"
@@ -62,7 +63,7 @@ def test_events_and_files_arrive(client: Any, site: Site, tmp_path: Path) -> Non
     with file.open("ab") as grows:
         grows.write(os.urandom(100_000))
     client.log("training.complete", "Done", final_loss=float("nan"), device=Path("cuda"))
-    assert client.close(20) and (client.dropped, client.rejected) == (0, 0)
+    assert client.close(60) and (client.dropped, client.rejected) == (0, 0)
     assert (site.home / "pushed/lora/data/first/events.out.tfevents.1.host").read_bytes() == file.read_bytes()
     assert len(ids(site)) == len(set(ids(site))) == 102
     sync(Source.objects.get().pk, isolate="here")
@@ -74,12 +75,12 @@ def test_without_a_site_training_goes_on_and_later_all_arrives(client: Any, site
     begun = time.monotonic()
     for step in range(2000):
         client.step(step, loss=1.0)
-    assert time.monotonic() - begun < 2  # less than a millisecond each, on a busy machine
+    assert time.monotonic() - begun < at_rest(2)  # less than a millisecond each
     assert not client.close(0.5)
     site.start()
     again = type(client)(site.url, client.server.headers["Authorization"][7:], run="other", job="other",
                          spool=client.spool.folder.parent)
-    assert again.close(20)
+    assert again.close(60)
     assert len(ids(site)) == len(set(ids(site))) == 2000  # under the run that they were said of
     assert not (site.home / "pushed/lora/other").exists()
 
@@ -91,7 +92,7 @@ def test_a_wrong_token_keeps_everything_for_the_right_one(module: ModuleType, si
     until(lambda: "401" in wrong.last_error)
     assert not wrong.close(0.5)
     right = module.Client(site.url, token, run="data/first", job="job-1", spool=tmp_path / "spool")
-    assert right.close(10) and len(ids(site)) == 1
+    assert right.close(60) and len(ids(site)) == 1
 
 
 TRAINER = """
@@ -112,7 +113,7 @@ def test_what_a_killed_trainer_has_said_is_sent_by_the_next(site: Site, token: s
     until(lambda: len(ids(site)) > 200)
     trainer.kill()
     said = int(trainer.stdout.read().splitlines()[-1]) + 1
-    second = script(TRAINER.replace("0.0)", "20.0)"), site.url, str(tmp_path / "spool"), "0", TOKEN=token)
+    second = script(TRAINER.replace("0.0)", "60.0)"), site.url, str(tmp_path / "spool"), "0", TOKEN=token)
     assert second.communicate()[0] == "left True\n"
     assert said <= len(set(ids(site))) <= said + 1
     sync(Source.objects.get().pk, isolate="here")
@@ -149,7 +150,7 @@ def test_a_full_spool_leaves_steps_out_and_says_so(module: ModuleType, site: Sit
     held = sum(path.stat().st_size for path in (tmp_path / "spool").rglob("*.jsonl"))
     assert held <= 110_000 and client.dropped > 1000
     site.start()
-    assert client.close(20)
+    assert client.close(60)
     sync(Source.objects.get().pk, isolate="here")
     lines = (site.home / "pushed/lora/data/first/pushed.jsonl").read_text()
     told = [json.loads(line) for line in lines.splitlines() if "client.dropped" in line]
@@ -165,7 +166,7 @@ def test_a_spool_that_cannot_be_written_loses_nothing_while_the_site_answers(
     client.log("training.start")
     client.step(1, loss=1.0)
     site.start()
-    assert client.close(20) and len(ids(site)) == 2
+    assert client.close(60) and len(ids(site)) == 2
 
 
 def test_what_cannot_be_said_stops_no_training(client: Any, site: Site) -> None:
@@ -175,7 +176,7 @@ def test_what_cannot_be_said_stops_no_training(client: Any, site: Site) -> None:
     client.log("training.start", value=loop)
     client.log("x" * 200)  # an event of more than 100 characters: the site takes it not
     client.log("training.step", tensor={1, 2}, step=1)
-    assert client.close(10)
+    assert client.close(60)
     assert (len(ids(site)), client.dropped, client.rejected) == (2, 1, 1)  # the step, and what was left out
     assert len(list(client.spool.folder.glob("rejected.jsonl"))) == 1
 
@@ -189,7 +190,7 @@ if os.fork() == 0:
     client.log("loader.started")
     os._exit(0)
 os.wait()
-print(client.close(20))
+print(client.close(60))
 """
     assert script(code, site.url, str(tmp_path / "spool"), TOKEN=token).communicate()[0] == "True\n"
     assert len(set(ids(site))) == 2
@@ -205,7 +206,7 @@ def test_the_trainer_hears_that_it_is_to_end(client: Any, site: Site) -> None:
     Job.objects.update(cancel_requested=now())
     until(lambda: client.cancelled)
     client.log("job.cancelled", "Stopped")
-    assert client.close(10)
+    assert client.close(60)
     sync(Source.objects.get().pk, isolate="here")
     assert Job.objects.get().status == "killed"
 
@@ -219,7 +220,7 @@ def test_a_file_that_was_replaced_or_cut_is_sent_anew(client: Any, site: Site, t
         (tmp_path / "new").write_bytes(content)
         (tmp_path / "new").replace(file)
         until(lambda content=content: there.exists() and there.read_bytes() == content)  # type: ignore[misc]
-    assert client.close(10)
+    assert client.close(60)
 
 
 def test_the_example_trainer_pushes_a_whole_run(site: Site, token: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.runs.readers.event_bytes import record, simple
 from tests.runs.trees import job_log
 
 
-def until(true: Callable[[], object], within: float = 20.0) -> float:
+def until(true: Callable[[], object], within: float = 60.0) -> float:
     """Ask until it is true; how long that took."""
     began = time.monotonic()
     while not true():
@@ -44,7 +44,7 @@ def following(
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(8) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

@@ -23,7 +23,7 @@ def database_url() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "TRAINMON_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "TRAINMON_", "DJANGO_ALLOW"))}
     return kept | {"DATABASE_URL": database_url(), "TRAINMON_SECRET_KEY": "x" * 50} | more
 
 

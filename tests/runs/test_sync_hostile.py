@@ -237,7 +237,7 @@ def test_space_that_was_only_reserved_is_not_read_byte_by_byte(tmp_path):
     beside(tmp_path)
     began = time.monotonic()
     synced(tmp_path)
-    assert time.monotonic() - began < 10, "holes are read"
+    assert time.monotonic() - began < 60, "holes are read"
     assert good_came_through()
     assert Run.objects.get(name="hostile").point_count == 1
 

@@ -178,11 +178,11 @@ def test_a_source_that_hangs_is_given_up_and_the_others_are_synced(tmp_path, wor
     hung, fine = varied_tree(tmp_path / "a", times=3), tmp_path / "b"
     write(fine / "run")
     sources = [source_of(hung, "a"), source_of(fine, "b")]
-    process = sync_in_background("--workers", workers, TRAINMON_SCAN_DEADLINE="2")
+    process = sync_in_background("--workers", workers, TRAINMON_SCAN_DEADLINE="5")
     child = stopped_child(process, sources[0])
     out, err = process.communicate(timeout=90)
     assert process.returncode == 1, out + err
-    assert "nothing was heard of it for 2 s" in err
+    assert "nothing was heard of it for 5 s" in err
     assert Source.objects.get(pk=sources[0].pk).status == "error"
     assert Source.objects.get(pk=sources[1].pk).status == "ok"
     assert Run.objects.get(source=sources[1]).point_count == 40
@@ -249,8 +249,8 @@ import multiprocessing.process, time
 from runs import isolation
 isolation.die_with = lambda parent: None
 multiprocessing.process.BaseProcess.kill = lambda self: None
-def hang(argument, tell): time.sleep(20)
-print(list(isolation.run(hang, None, deadline=1, method="fork"))[-1].why)
+def hang(argument, tell): time.sleep(90)
+print(list(isolation.run(hang, None, deadline=2, method="fork"))[-1].why)
 """
 
 
@@ -259,7 +259,7 @@ def test_a_child_that_cannot_be_killed_does_not_keep_its_command_from_ending():
     process = subprocess.Popen([sys.executable, "-c", UNKILLABLE], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and "nothing was heard" in process.stdout.readline()
     process.wait(60)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_the_source_that_waits_longest_is_queued_first(monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 
+from streaming import hub
 from streaming.database import ask
 from streaming.routing import sockets
 from tests.streaming.sites import cookie_of
@@ -25,14 +26,14 @@ class Near:
         self.socket = WebsocketCommunicator(sockets, "/ws/live/", headers=headers)
 
     async def open(self) -> Near:
-        connected, _ = await self.socket.connect(timeout=5)
+        connected, _ = await self.socket.connect(timeout=30)
         assert connected
         return self
 
     async def say(self, **said: Any) -> None:
         await self.socket.send_to(text_data=json.dumps(said))
 
-    async def frame(self, seconds: float = 15, *, acknowledge: bool = True) -> dict[str, Any]:
+    async def frame(self, seconds: float = 30, *, acknowledge: bool = True) -> dict[str, Any]:
         """The next frame; of a binary one its header, the columns in place."""
         got = await self.socket.receive_from(timeout=seconds)
         frame = json.loads(got) if isinstance(got, str) else unpacked(got)
@@ -43,7 +44,7 @@ class Near:
     async def quiet(self, seconds: float) -> bool:
         return await self.socket.receive_nothing(seconds, 0.05)
 
-    async def closed(self, seconds: float = 15) -> int:
+    async def closed(self, seconds: float = 30) -> int:
         """The code it is closed with."""
         async with asyncio.timeout(seconds):
             while (message := await self.socket.receive_output(seconds))["type"] != "websocket.close":
@@ -51,7 +52,15 @@ class Near:
         return message["code"]
 
     async def leave(self) -> None:
-        await self.socket.disconnect(timeout=5)
+        await self.socket.disconnect(timeout=30)
+
+
+async def taken_in(pages: int = 1) -> None:
+    """Until the hub knows what so many pages show: what changes then is news to them."""
+    here = hub.start()
+    async with asyncio.timeout(30):
+        while sum(bool(one.keys or one.lists) for one in here.readers) < pages:
+            await asyncio.sleep(0.01)
 
 
 async def near(user: User) -> Near:

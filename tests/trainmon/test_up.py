@@ -20,7 +20,7 @@ import pytest
 from tensorboardX import SummaryWriter
 
 from tests.runs.following import step
-from tests.trainmon.machine import ROOT, as_user, ask, asking, environment, living, manage, spawn, wait_until
+from tests.trainmon.machine import ROOT, as_user, ask, asking, at_rest, environment, living, manage, spawn, wait_until
 from trainmon.embedded import port
 from trainmon.embedded.children import Logs
 from trainmon.embedded.places import Places
@@ -132,7 +132,7 @@ def test_what_is_written_later_is_read_as_it_comes(site):
         file.write(step(0))
         assert wait_until(lambda: ask(site.home, query).stdout == "said 2\n"), site.said()
         file.write(step(1))
-        assert wait_until(lambda: ask(site.home, query).stdout == "said 4\n", 10), site.said()
+        assert wait_until(lambda: ask(site.home, query).stdout == "said 4\n", at_rest(10)), site.said()
 
 
 def test_a_second_up_says_who_runs_it(site):
@@ -181,8 +181,8 @@ def test_tensorboards_end_with_their_supervisor_and_are_there_again_within_fifte
     before, supervisor = tensorboard(site), site.child("manage.py tensorboards")
     assert before and supervisor
     supervisor.kill()
-    assert wait_until(lambda: not psutil.pid_exists(before), 5)
-    assert wait_until(lambda: tensorboard(site) not in (0, before), 15), site.said()
+    assert wait_until(lambda: not psutil.pid_exists(before), at_rest(5))
+    assert wait_until(lambda: tensorboard(site) not in (0, before), at_rest(15)), site.said()
 
 
 def test_what_a_child_left_behind_is_found_by_its_mark(site):
@@ -222,7 +222,7 @@ def test_killing_the_supervisor_leaves_nothing_and_the_next_up_works(home, with_
     assert "correct horse" not in first.said() and "from TRAINMON_ADMIN_PASSWORD" in first.said()
     first.process.kill()
     first.process.wait()
-    assert wait_until(lambda: not living(home), 15), living(home)
+    assert wait_until(lambda: not living(home)), living(home)
     second = up(home, tmp_path / "2")
     assert second.status() == 200 and "password" not in second.said()
     assert manage(home, "down").returncode == 0
