@@ -73,8 +73,8 @@ def serving(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Until the site answers, at most 30 s."""
-    until = time.monotonic() + 30
+    """Until the site answers, at most two minutes."""
+    until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -125,7 +125,7 @@ def first(world: World) -> Trained:
     """A run of ten steps that has been read."""
     run = world.train("first")
     run.log(10)
-    until(lambda: Run.objects.filter(name="first", point_count=10).exists(), 30)
+    until(lambda: Run.objects.filter(name="first", point_count=10).exists(), 120)
     return run
 
 

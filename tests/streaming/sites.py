@@ -67,7 +67,7 @@ def site_running(folder: Path, redis: str = "", application: str = "trainmon.asg
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment(**given), stdout=out, stderr=out)
     try:
-        until(lambda: _answers(port), 60)
+        until(lambda: _answers(port), 120)
         yield Site(port, process, log)
     finally:
         process.terminate()

@@ -97,7 +97,7 @@ def living(home: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(true: Callable[[], object], within: float = 60.0) -> bool:
+def wait_until(true: Callable[[], object], within: float = 120.0) -> bool:
     """Ask until it is true."""
     deadline = time.monotonic() + within
     while not true():

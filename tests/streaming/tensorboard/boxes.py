@@ -23,7 +23,7 @@ ORDINARY = 23456
 AS_ROOT = os.geteuid() == 0
 
 
-def until(condition: Callable[[], object], within: float = 40.0) -> bool:
+def until(condition: Callable[[], object], within: float = 120.0) -> bool:
     """Wait for a condition, and say whether it came."""
     deadline = time.monotonic() + within
     while not condition():

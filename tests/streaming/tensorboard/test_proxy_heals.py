@@ -20,6 +20,7 @@ from tests.runs.factories import make_source
 from tests.runs.processes import ROOT, environment
 from tests.streaming.sites import Site, until
 from tests.streaming.tensorboard.behind import event_files, get
+from tests.trainmon.machine import at_rest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/tensorboard/lora/"
@@ -49,20 +50,19 @@ def test_whatever_is_killed_it_opens_again(deaf: Site, lora: Trainer, alice: Use
         return answer.status == 200
 
     with supervisor(tmp_path / "home") as pid:
-        until(opens, 60)
+        until(opens)
         until(lambda: b"data/first" in get(deaf, PAGE + "data/runs", secret)[1])
-        os.kill(child(), signal.SIGKILL)
-        until(lambda: not opens())
-        until(opens, 15)
+        killed = child()
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: child() not in (None, killed) and opens(), at_rest(15))
         os.kill(pid, signal.SIGKILL)
         until(lambda: not opens())
     with supervisor(tmp_path / "home"):
-        until(opens, 15)
+        until(opens, at_rest(15))
     until(lambda: TensorBoard.objects.get().state == "stopped")
     assert not opens()
 
 
-def child() -> int:
-    pid = TensorBoard.objects.get().pid
-    assert pid is not None
-    return pid
+def child() -> int | None:
+    return TensorBoard.objects.get().pid
