@@ -16,6 +16,8 @@ BENCHMARKS := reader scan sync export runlist charts live fanout steps soak prox
 PEERS = $(or $(TRAINMON_HOME),var)/bench/peers
 # Workers of pytest-xdist; 0 runs the tests in one process.
 TEST_WORKERS ?= 2
+# Files in the order of tests/conftest.py, the longest first: the workers end at about the same time.
+SHARED = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .PHONY: bench-peers help up down demo install install-dev test browser soak lint types migrations bench chromium clean
@@ -65,12 +67,12 @@ $(INSTALLED_DEV): $(INSTALLED)
 once_more = || { [ $$? = 1 ] && [ -n "$$CI" ] && echo "== failed: once more, alone" && $(PY) -m pytest -q -rA --last-failed --last-failed-no-failures none $(1); }
 
 test: install-dev chromium
-	$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile --ignore=tests/browser $(call once_more,--ignore=tests/browser)
+	$(PY) -m pytest -q $(SHARED) --ignore=tests/browser $(call once_more,--ignore=tests/browser)
 	@$(MAKE) --no-print-directory browser
 
-# A pytest process of their own: Playwright's event loop and Django's do not share one.
+# Pytest processes of their own: Playwright's event loop and Django's do not share one.
 browser: install-dev chromium
-	@if [ -d tests/browser ]; then $(PY) -m pytest -q tests/browser $(call once_more,tests/browser); fi
+	@if [ -d tests/browser ]; then $(PY) -m pytest -q $(SHARED) tests/browser $(call once_more,tests/browser); fi
 
 soak: install-dev
 	$(PY) -m pytest -q -m soak --ignore=tests/browser

@@ -22,6 +22,14 @@ from tests.trainmon.machine import living, manage, wait_until
 from trainmon.embedded import locks
 from trainmon.embedded.ensure import ensure
 
+# The files that take longest, in this order, come first: else one worker waits for the other's last.
+LONGEST = (
+    "test_client", "test_sweep", "test_schema", "test_sync_kill", "test_embedded", "test_up", "test_sync_database", "test_one_id",
+    "test_sync_workers", "test_compose", "test_follow", "test_backup", "test_counted", "test_health", "test_sockets", "test_live",
+    "test_jobs", "test_charts", "test_accessible", "test_tensorboard", "test_demo", "test_sse", "test_generations",
+    "test_query_paging", "test_proxy_heals", "test_follow_kill", "test_supervisor", "test_tfevents_parts", "test_train",
+)
+
 # How long an example takes says nothing on a busy machine; in CI the examples are the same each time.
 hypothesis.settings.register_profile(
     "trainmon", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -29,6 +37,13 @@ hypothesis.settings.load_profile("trainmon")
 
 # Test databases are thrown away: no crash of the machine may cost more than a second run.
 CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
