@@ -206,8 +206,7 @@ def test_the_page_of_a_run_moves_and_its_chart_grows_by_what_came(chromium: Brow
     seen(page, "[data-figure=count]", "30")
     seen(page, ".facts .steps", "29")
     seen(page, "[data-figure=min]", "0.1000")
-    page.wait_for_timeout(400)
-    assert "29" in reading(page) and "0.1000" in reading(page)
+    until(lambda: "29" in (said := reading(page)) and "0.1000" in said)
     assert [url for url in asked if "/api/series/" in url] == []
     assert same_page(page)
 
@@ -224,8 +223,7 @@ def test_who_has_zoomed_in_keeps_the_view(chromium: Browser, world: World, first
     page.wait_for_timeout(500)
     assert reading(page) == zoomed
     page.keyboard.press("Escape")
-    page.wait_for_timeout(1000)
-    assert "29" in reading(page)
+    until(lambda: "29" in reading(page))
 
 
 def test_a_new_metric_brings_a_card_and_a_new_image_a_word(chromium: Browser, world: World, first: Trained) -> None:
@@ -260,8 +258,7 @@ def test_a_killed_site_counts_down_and_then_misses_nothing(chromium: Browser, wo
     page.wait_for_selector("#connection[data-state=live]", timeout=30_000)
     seen(page, "[data-figure=count]", "50")
     seen(page, ".facts .steps", "49")
-    page.wait_for_timeout(400)
-    assert "49" in reading(page)
+    until(lambda: "49" in reading(page))
     assert page.evaluate("window.here")
 
 

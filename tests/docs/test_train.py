@@ -143,5 +143,5 @@ def test_one_that_is_asked_to_end_says_so(tmp_path: Path) -> None:
     training = started(tmp_path / "run", "--seconds", "60")
     wait_for_step(tmp_path / "run", 5)
     training.send_signal(signal.SIGTERM)
-    assert training.wait(20) == 143
+    assert training.wait(60) == 143
     assert log(tmp_path / "run")[-1]["event"] == "job.cancelled"

@@ -72,7 +72,7 @@ def test_storage_is_told_by_trainer(client: Client, source: Source) -> None:
 
 def test_what_is_not_up_to_date_is_named_with_its_age(client: Client, source: Source, settings: Settings) -> None:
     settings.TRAINMON_SYNC_INTERVAL = 30
-    Source.objects.update(last_synced=now() - timedelta(seconds=59))
+    Source.objects.update(last_synced=now() - timedelta(seconds=30))
     assert "not up to date" not in text(client, reverse("home"))
     Source.objects.update(last_synced=now() - timedelta(seconds=130))
     shown = text(client, reverse("home"))

@@ -30,7 +30,7 @@ with transaction.atomic():
     before = backend()
     children = [multiprocessing.get_context("fork").Process(target=child, args=[answers]) for _ in range(3)]
     for process in children: process.start()
-    theirs = {answers.get(timeout=20) for _ in children}
+    theirs = {answers.get(timeout=60) for _ in children}
     for process in children: process.join()
     assert backend() == before
 assert len(theirs) == 3 and before not in theirs, (before, theirs)
@@ -46,4 +46,4 @@ def test_children_have_connections_of_their_own(home, pool):
     env = environment(home, TRAINMON_DB_POOL=pool, DJANGO_SETTINGS_MODULE="trainmon.settings")
     done = subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.stdout == "apart True\n" and "Traceback" not in done.stderr, done.stderr
-    assert wait_until(lambda: not living(home), 15)
+    assert wait_until(lambda: not living(home))

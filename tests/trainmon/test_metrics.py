@@ -67,8 +67,8 @@ def test_the_figures_are_those_of_the_registry(source: Source) -> None:
     assert told["trainmon_tensorboard_state", "running", "lora"] == 1
     assert told["trainmon_tensorboard_state", "failed", "lora"] == 0
     assert told["trainmon_tensorboard_restarts_total", "lora"] == 2 and told["trainmon_tensorboard_memory_bytes", "lora"] == 123
-    assert 5 <= told["trainmon_source_lag_seconds", str(source.pk), "lora"] < 15
-    assert 5 <= told["trainmon_follower_lag_seconds",] < 15 and 42 <= told["trainmon_worker_heartbeat_age_seconds",] < 52
+    assert 5 <= told["trainmon_source_lag_seconds", str(source.pk), "lora"] < 50
+    assert 5 <= told["trainmon_follower_lag_seconds",] < 50 and 42 <= told["trainmon_worker_heartbeat_age_seconds",] < 90
     assert told["trainmon_source_sync_seconds", str(source.pk), "lora"] == 1.5
     assert told["trainmon_tasks_waiting",] == 4 and told["trainmon_database_bytes",] > 1_000_000
 

@@ -29,7 +29,7 @@ def site(shared_home, with_tables) -> Iterator[Site]:
               TRAINMON_CORRELATION_ID="of-the-shell")
     yield site
     site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(30) == 0, site.said()
+    assert site.process.wait(60) == 0, site.said()
 
 
 def signed_in(site: Site):
@@ -39,9 +39,9 @@ def signed_in(site: Site):
     def token() -> str:
         return next(cookie.value for cookie in jar if cookie.name == "csrftoken")
 
-    opener.open(site.address + "login/", timeout=20).read()
+    opener.open(site.address + "login/", timeout=60).read()
     form = urlencode({"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token()}).encode()
-    opener.open(site.address + "login/", form, timeout=20).read()
+    opener.open(site.address + "login/", form, timeout=60).read()
     return opener, token
 
 
@@ -63,7 +63,7 @@ def test_one_id_is_found_in_the_site_the_worker_and_the_syncs_child(site: Site):
     def synced() -> bool:
         # while the follower reads the source, nobody else does
         request = Request(site.address + "sources/1/sync/", form, {correlation.HEADER: "deploy-7"})
-        assert opener.open(request, timeout=20).status == 200
+        assert opener.open(request, timeout=60).status == 200
         return wait_until(lambda: "source.synced" in told("worker"), 3)
 
     assert wait_until(synced), lines(site, "worker")
@@ -104,7 +104,7 @@ def test_no_token_or_password_that_was_sent_is_in_a_log(site: Site):
     header = {"Authorization": "Bearer tmon_s3cr3tInHeader0123456789"}
     request = Request(site.address + "api/me/?token=s3cr3t-in-query", headers=header)
     with pytest.raises(OSError):
-        opener.open(request, timeout=20)
-    opener.open(site.address + "login/?next=/x?password=s3cr3t-nested", timeout=20).read()
+        opener.open(request, timeout=60)
+    opener.open(site.address + "login/?next=/x?password=s3cr3t-nested", timeout=60).read()
     written = "".join(path.read_text(errors="replace") for path in (site.home / "log").iterdir())
     assert "api/me/" in written and "s3cr3t" not in written and PASSWORD not in written

@@ -51,7 +51,7 @@ class Site:
     def status(self) -> int:
         """What the login page answers with; 0 for nothing."""
         try:
-            return int(urllib.request.urlopen(self.address + "login/", timeout=20).status)
+            return int(urllib.request.urlopen(self.address + "login/", timeout=60).status)
         except urllib.error.HTTPError as error:
             return error.code
         except OSError:
@@ -93,7 +93,7 @@ def site(shared_home: Path) -> Iterator[Site]:
     site = up(shared_home, shared_home.parent / "output", TRAINMON_ADMIN_USER="ada", OPEN="1", BROWSER=str(browser))
     yield site
     site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(30) == 0, site.said()
+    assert site.process.wait(60) == 0, site.said()
     assert not living(shared_home), living(shared_home)
 
 
@@ -165,7 +165,7 @@ def test_a_child_that_needs_the_database_leaves_its_start_to_up(site, tmp_path):
         assert child.poll() is None
     finally:
         site.process.send_signal(signal.SIGCONT)
-    assert child.wait(30) == 0 and (tmp_path / "said").read_text() == "said 42\n"
+    assert child.wait(60) == 0 and (tmp_path / "said").read_text() == "said 42\n"
     assert site.child("postgres", "-D"), site.said()
     assert wait_until(lambda: site.status() == 200), site.said()
 
@@ -226,7 +226,7 @@ def test_killing_the_supervisor_leaves_nothing_and_the_next_up_works(home, with_
     second = up(home, tmp_path / "2")
     assert second.status() == 200 and "password" not in second.said()
     assert manage(home, "down").returncode == 0
-    assert second.process.wait(30) == 0
+    assert second.process.wait(60) == 0
     assert not living(home), living(home)
     assert "Nothing runs" in manage(home, "down").stdout
 
@@ -239,7 +239,7 @@ def test_an_ordinary_user_without_a_name_runs_it_all(home, tmp_path):
     assert site.status() == 200
     assert {process.uids().real for process in living(home)} == {12345}
     site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(30) == 0, site.said()
+    assert site.process.wait(60) == 0, site.said()
     assert not living(home), living(home)
 
 
@@ -255,7 +255,7 @@ def test_a_closed_terminal_stops_it_all(home, with_tables, tmp_path):
                 break
     assert len(living(home)) > 5
     process.send_signal(signal.SIGHUP)
-    assert process.wait(30) is not None
+    assert process.wait(60) is not None
     assert not living(home), living(home)
 
 
@@ -276,5 +276,5 @@ def test_ctrl_c_during_the_start_leaves_nothing(home, tmp_path, pause):
     assert wait_until(lambda: "migrations" in (tmp_path / "out").read_text())
     time.sleep(pause)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0, (tmp_path / "out").read_text()
+    assert process.wait(60) == 0, (tmp_path / "out").read_text()
     assert not living(home), living(home)

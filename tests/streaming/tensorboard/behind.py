@@ -128,7 +128,7 @@ def get(site: Site, path: str, who: User | str | None = None, method: str = "GET
 def raw(site: Site, said: bytes, most: int = 10_000_000) -> bytes:
     """What comes back for these very bytes, until the connection ends or it is silent."""
     with ExitStack() as stack:
-        client = stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=5))
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=60))
         client.sendall(said)
         heard = b""
         try:

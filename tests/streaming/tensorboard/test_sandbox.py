@@ -116,7 +116,7 @@ def test_all_of_it_ends_with_the_outer_process_and_by_a_polite_signal(uid, folde
         all_of_it = below(box.pid)
         os.kill(box.pid, number)
         box.end()
-        _, alive = psutil.wait_procs(all_of_it[1:], timeout=5)
+        _, alive = psutil.wait_procs(all_of_it[1:], timeout=30)
         assert alive == []
 
 
