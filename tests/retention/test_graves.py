@@ -154,6 +154,22 @@ def test_a_folder_that_is_half_deleted_is_not_brought_back_and_what_appears_in_i
     assert purge(os.fspath(root), "run-1") > 0
 
 
+def test_a_folder_that_is_swapped_for_a_link_amid_a_purge_leads_nowhere(root, tmp_path):
+    away = plant(tmp_path / "away", {"model": "m", "empty": {}})
+    before = seen(away)
+    buried(root)
+    folder = grave(root, "run-1.purging") / "ckpt"
+
+    def swap(_: int) -> None:
+        if not folder.is_symlink():
+            folder.rename(tmp_path / "ckpt")
+            folder.symlink_to(away)
+
+    with pytest.raises(Refused):
+        purge(os.fspath(root), "run-1", swap)
+    assert seen(away) == before and (tmp_path / "ckpt/model").exists()
+
+
 def test_what_nobody_knows_in_the_trash_is_named(root):
     buried(root)
     plant(root / "data", {"run": RUN})
