@@ -86,12 +86,15 @@ class Admissions:
             known = at, asyncio.ensure_future(ask(look_up, scope, named))
             self._keep(named, known)
         try:
-            return await asyncio.shield(known[1])
+            found = await asyncio.shield(known[1])
         except Exception as error:
             self._known.pop(named, None)  # no answer is none to keep
             if isinstance(error, AWAY):  # the site says it in words
                 return None
             raise
+        if found is None:  # the site looks anew in any case, and one that wakes is seen at once
+            self._known.pop(named, None)
+        return found
 
     def forget(self) -> None:
         """Look everything up anew."""

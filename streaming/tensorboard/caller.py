@@ -80,9 +80,9 @@ def named(scope: Mapping[str, Any], name: bytes) -> list[str]:
 
 
 def is_asked_as_us(scope: Mapping[str, Any]) -> bool:
-    """Whether the request names a host that is ours."""
+    """Whether the request names a host that is ours, or none, as HTTP/1.0 may: browsers name one."""
     hosts = named(scope, b"host")
-    return len(hosts) == 1 and validate_host(split_domain_port(hosts[0])[0], settings.ALLOWED_HOSTS)
+    return not hosts or len(hosts) == 1 and validate_host(split_domain_port(hosts[0])[0], settings.ALLOWED_HOSTS)
 
 
 def is_from_here(scope: Mapping[str, Any]) -> bool:

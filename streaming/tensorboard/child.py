@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -88,14 +89,34 @@ class Child:
             return redact.text("\n".join(lines))
         return ""
 
-    def end(self, patience: float = 3.0) -> None:
-        """It reads only, so there is nothing to be saved; with its first process all of the sandbox ends."""
+    def end(self, patience: float = 3.0) -> list[psutil.Process]:
+        """It reads only, so there is nothing to be saved; with its first process all of the sandbox ends.
+
+        What is left waits in the kernel, as for a file system that does not answer, and ends when it need not any more.
+        """
         self.process.terminate()
         try:
             self.process.wait(patience)
+            return []
         except subprocess.TimeoutExpired:
+            below = list(self.below())
             self.process.kill()
             self.process.wait()
+            return [process for process in psutil.wait_procs(below, timeout=0.5)[1] if lives(process)]
+
+    def below(self) -> Iterator[psutil.Process]:
+        """All of it but the outer process, to be known again."""
+        for process in self.processes()[1:]:
+            with contextlib.suppress(psutil.Error):
+                yield psutil.Process(process.pid)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that its parent has not asked about has."""
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) and process.is_running()
+    except psutil.Error:
+        return False
 
 
 def environment() -> dict[str, str]:

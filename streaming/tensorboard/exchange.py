@@ -6,11 +6,14 @@ It and what it stands on (aiohttp: 7 MB) are loaded by the first TensorBoard tha
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
 from streaming.tensorboard import upstream
+from streaming.tensorboard.admission import Admitted
 from streaming.tensorboard.caller import Caller, cut, say
 from streaming.tensorboard.headers import downwards, upwards
 from streaming.tensorboard.routes import Refusal
@@ -21,13 +24,16 @@ log = logging.getLogger(__name__)
 LARGEST = 1024 * 1024
 #: An answer up to here is handed on in one piece.
 SMALL = 64 * 1024
+#: Seconds after which it is looked again whether its reader may have the rest of a long one.
+ADMIT_EVERY = 5.0
+Admit = Callable[[], Awaitable[Admitted | None]]
 
 
 class Exchange:
     """One request, carried to a TensorBoard and back."""
 
-    def __init__(self, scope: Any, caller: Caller, send: Any, socket: str) -> None:
-        self.scope, self.caller, self.send, self.socket = scope, caller, send, socket
+    def __init__(self, scope: Any, caller: Caller, send: Any, socket: str, admit: Admit) -> None:
+        self.scope, self.caller, self.send, self.socket, self.admit = scope, caller, send, socket, admit
         self.method: str = scope["method"]
 
     async def carry(self, path: str, slug: str) -> None:
@@ -66,9 +72,14 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": whole})
 
     async def _stream(self, answer: aiohttp.ClientResponse) -> None:
-        """Piece by piece: the next one is read when the last has gone on its way."""
+        """Piece by piece: the next one is read when the last has gone on its way, and whoever may no longer gets no more."""
+        looked = time.monotonic()
         try:
             async for piece in answer.content.iter_any():
+                if time.monotonic() > looked + ADMIT_EVERY:
+                    looked = time.monotonic()
+                    if await self.admit() is None:
+                        return cut(self.send)
                 await self.send({"type": "http.response.body", "body": piece, "more_body": True})
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("A TensorBoard ended in the middle of an answer: %s", error)

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -23,7 +24,7 @@ from django.utils.timezone import now
 from runs.models import Source
 from streaming.models import TensorBoard, TensorBoardTransition
 from streaming.tensorboard import asked, command, counted, measured
-from streaming.tensorboard.child import Child
+from streaming.tensorboard.child import Child, lives
 from streaming.tensorboard.mounts import LOGDIR, mounted
 from streaming.tensorboard.sandbox import REFUSED, STALE, Plan
 from streaming.tensorboard.wishes import State, wished
@@ -38,6 +39,8 @@ EMPTY_AGAIN = 600.0
 SHORTEST_PAUSE, LONGEST_PAUSE, STEADY = 0.5, 60.0, 60.0
 SHARED = ("It runs without a sandbox (TRAINMON_TB_SHARED_HOST=1): whoever has an account on this machine, or in this "
           "container, reaches its port.")
+STUCK = ("What ran before cannot be ended: it waits for a file system of its sources that does not answer. "
+         "It begins again as soon as that does.")
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +55,12 @@ class Kept:
         self.running = False
         self.pause, self.next_start = 0.0, 0.0
         self.shared, self.room = False, True
-        self.tried = now()
+        self.asked = row.restart_asked
         self.question: asked.Question | None = None
         self.silences, self.ask_at, self.memory_at, self.write_at = 0, 0.0, 0.0, 0.0
-        self.mounted_again = self.headless = False
+        self.mounted_again, self.found = False, ""
         self.first = "Its supervisor has begun anew." if row.state in (State.STARTING, State.RUNNING) else ""
+        self.left: list[psutil.Process] = []
         self.untold: list[TensorBoardTransition] = []
         self.fields: dict[str, Any] = {}
 
@@ -86,7 +90,7 @@ class Kept:
         """Nothing of it is left."""
         if self.child is None:
             return
-        self.child.end()
+        self.left += self.child.end()
         self.child, self.running, self.question = None, False, None
         self.fields |= {"pid": None, "memory": None, "started": None, "runs_served": None}
 
@@ -101,15 +105,17 @@ class Kept:
 
     def keep(self, plan: Plan) -> None:
         """It should run."""
-        wish = self.row.restart_asked
+        wish = self.row.restart_asked != self.asked  # not which is later: clocks are set back
         if self.child is None:
-            if time.monotonic() >= self.next_start or (wish is not None and wish > self.tried):
+            if self.stuck():
+                self.become(State.FAILED, STUCK, next_try=None)
+            elif time.monotonic() >= self.next_start or wish:
                 self.start(plan) if self.room else self.queue()
         elif self.child.code is not None:
             self.ended()
         elif plan.argv != self.child.plan.argv or plan.logs != self.child.plan.logs:
             self.start_anew("Its settings have changed.", plan)
-        elif wish is not None and wish > self.tried:
+        elif wish:
             self.start_anew("Somebody asked for it.", plan)
         elif not self.running:
             self.await_answer()
@@ -118,7 +124,7 @@ class Kept:
 
     def start(self, plan: Plan, reason: str = "") -> None:
         """Begin; whether it succeeds is seen later."""
-        self.tried = now()
+        self.asked = self.row.restart_asked
         try:
             make_folder(Path(plan.folder))
             shown = command.needed_paths(command.program(self.row))
@@ -127,7 +133,7 @@ class Kept:
         except OSError as error:  # a full disk, a folder that is not ours: it may pass
             self.fail(f"It could not be started: {error}.")
             return
-        self.running, self.headless, self.silences, self.ask_at = False, False, 0, 0.0
+        self.running, self.found, self.silences, self.ask_at = False, "", 0, 0.0
         reason, self.first = reason or self.first, ""
         self.become(State.STARTING, reason, socket=whole.socket, next_try=None, pid=None, started=None, version="")
 
@@ -135,6 +141,11 @@ class Kept:
         """Others are starting, which takes all of the processors."""
         if self.state != State.STARTING:
             self.become(State.STARTING, "It waits until others have started.")
+
+    def stuck(self) -> bool:
+        """Whether something of an earlier one is left that nobody can end: another would soon be one more of them."""
+        self.left = [process for process in self.left if lives(process)]
+        return bool(self.left)
 
     @property
     def starting(self) -> bool:
@@ -205,8 +216,8 @@ class Kept:
             if sum(process.resident for process in processes) > limit and (took := measured.memory(processes)) > limit:
                 self.too_large(f"It took {took / 2**20:,.0f} MiB of memory, its limit is {self.row.memory_limit:,}.", plan)
                 return
-            if self.lost_its_data_server(processes):
-                self.fail("Its data server has ended.")
+            if broken := self.broken(processes):
+                self.fail(broken)
                 return
             if time.monotonic() >= self.write_at:
                 self.write_at = time.monotonic() + WRITE_EVERY
@@ -216,10 +227,16 @@ class Kept:
         if (said := self.answer(lambda: asked.runs_served(path, prefix), ASK_AGAIN)) is not None:
             self.counted(said, plan)
 
-    def lost_its_data_server(self, processes: list[measured.Process]) -> bool:
-        """Whether that has ended and TensorBoard goes on; one that ends itself takes it along, and says why at the next look."""
-        before, self.headless = self.headless, any(one.zombie and one.depth > self.depth for one in processes)
-        return before and self.headless
+    def broken(self, processes: list[measured.Process]) -> str:
+        """Why it cannot go on though it has not ended, once two looks have found the same.
+
+        A TensorBoard that is just ending takes its data server along, and says why itself.
+        """
+        found = "It was halted by a signal." if any(one.halted for one in processes) else ""
+        if any(one.zombie and one.depth > self.depth for one in processes):
+            found = "Its data server has ended."
+        before, self.found = self.found, found
+        return found if found == before else ""
 
     def too_large(self, reason: str, plan: Plan) -> None:
         """It begins anew; one that grows so again at once would do nothing else."""

@@ -17,6 +17,7 @@ class Process:
     pid: int
     depth: int
     zombie: bool
+    halted: bool
     resident: int
 
 
@@ -27,7 +28,7 @@ def tree(pid: int, depth: int = 0) -> Iterator[Process]:
         children = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
     except OSError:
         return
-    yield Process(pid, depth, said[0] in "ZX", int(said[21]) * PAGE)
+    yield Process(pid, depth, said[0] in "ZX", said[0] == "T", int(said[21]) * PAGE)
     for child in children:
         yield from tree(int(child), depth + 1)
 

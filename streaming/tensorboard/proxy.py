@@ -34,7 +34,8 @@ class Proxy:
         address = ADDRESS.fullmatch(scope.get("raw_path") or scope["path"].encode(errors="replace"))
         if address is None or not is_asked_as_us(scope):
             return await self.site(scope, receive, send)
-        admitted = await self.admissions.admit(scope, address[1].decode())
+        slug = address[1].decode()
+        admitted = await self.admissions.admit(scope, slug)
         if admitted is None:
             return await self.site(scope, receive, send)
         if refusal := self._refusal(scope, admitted, address[2]):
@@ -48,7 +49,8 @@ class Proxy:
 
         try:
             async with self.turns.turn(admitted.user):
-                await Exchange(scope, caller, send, admitted.socket).carry(address[0].decode(), address[1].decode())
+                exchange = Exchange(scope, caller, send, admitted.socket, lambda: self.admissions.admit(scope, slug))
+                await exchange.carry(address[0].decode(), slug)
         except Full:
             await say(send, too_many(2))
         except upstream.Gone:

@@ -47,6 +47,8 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1",
                "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2"}
 READ_ONLY = kernel.MS_RDONLY | kernel.MS_NOSUID
+#: Bytes; twice what its log may have.
+LARGEST_FILE = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,12 @@ def listen(path: str) -> socket.socket:
 
 
 def prepare() -> None:
-    """Many event files may be open, and where memory runs out TensorBoard goes before all else."""
+    """Many event files may be open, no log fills the disk before it is cut, and where memory runs out it goes before all else."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    most = LARGEST_FILE if hard == resource.RLIM_INFINITY else min(hard, LARGEST_FILE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 

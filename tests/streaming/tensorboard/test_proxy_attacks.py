@@ -214,6 +214,12 @@ def test_another_host_is_not_ours(deaf: Site, upstream: Upstream, cookie: bytes)
     assert upstream.heard == []
 
 
+def test_who_names_no_host_is_no_browser(deaf: Site, upstream: Upstream, cookie: bytes) -> None:
+    assert raw(deaf, b"GET /tensorboard/lora/data/runs HTTP/1.0\r\n" + cookie + b"\r\n").endswith(b"reached")
+    post = b"POST /tensorboard/lora/data/plugin/timeseries/timeSeries HTTP/1.0\r\nContent-Length: 0\r\n"
+    assert raw(deaf, post + b"Origin: http://127.0.0.1\r\n" + cookie + b"\r\n").startswith(b"HTTP/1.0 403")
+
+
 def test_no_socket_is_opened_through_it(deaf: Site, upstream: Upstream, cookie: bytes) -> None:
     upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     upgrade += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -18,7 +18,9 @@ from django.contrib.auth.models import User
 
 from runs.models import Trainer
 from runs.roles import fill_roles
-from streaming.tensorboard import upstream
+from streaming.database import ask as database_ask
+from streaming.models import TensorBoard
+from streaming.tensorboard import admission, exchange, upstream
 from streaming.tensorboard.proxy import Proxy
 from streaming.tensorboard.turns import AT_ONCE, IN_ALL, Full, Turns
 from tests.streaming.sites import Site, cookie_of, until
@@ -87,6 +89,14 @@ def test_one_that_ends_before_it_answers_is_waited_for(deaf: Site, path: Path, a
             post = get(deaf, "/tensorboard/lora/data/plugin/timeseries/timeSeries", alice, "POST", b"x", Origin=deaf.url)
             assert post[0].status == 503
     assert get(deaf, PATH, alice)[0].status == 503  # and nobody listens any more
+
+
+@database
+def test_one_that_begins_to_run_is_open_at_once(deaf: Site, path: Path, alice: User) -> None:
+    with behaving(path, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
+        for state, status in (("starting", 503), ("running", 200)):
+            TensorBoard.objects.update(state=state)
+            assert get(deaf, PATH, alice)[0].status == status
 
 
 @database
@@ -174,28 +184,50 @@ def cookie(alice: User) -> str:
     return cookie_of(alice)
 
 
-async def call(proxy: Any, cookie: str) -> dict[str, Any]:
-    """The start of an answer, in this process."""
-    said: list[dict[str, Any]] = []
+async def ask(application: Any, cookie: str, send: Any) -> None:
+    """A request, in this process."""
     heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     heard.put_nowait({"type": "http.request", "body": b""})
+    headers = [(b"host", b"testserver"), (b"cookie", cookie.encode())]
+    scope = {"type": "http", "method": "GET", "path": PATH, "raw_path": PATH.encode(), "query_string": b"", "headers": headers,
+             "client": ["127.0.0.1", 1]}  # fmt: skip
+    await application(scope, heard.get, send)
+
+
+async def call(application: Any, cookie: str) -> dict[str, Any]:
+    """The start of its answer."""
+    said: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
         said.append(message)
 
-    headers = [(b"host", b"testserver"), (b"cookie", cookie.encode())]
-    scope = {"type": "http", "method": "GET", "path": PATH, "raw_path": PATH.encode(), "query_string": b"", "headers": headers,
-             "client": ["127.0.0.1", 1]}  # fmt: skip
-    await proxy(scope, heard.get, send)
+    await ask(application, cookie, send)
     return said[0] | {"headers": dict(said[0]["headers"])}
+
+
+@database
+async def test_who_may_no_longer_gets_no_more_of_a_long_answer(path: Path, cookie: str, alice: User, monkeypatch: Any) -> None:
+    monkeypatch.setattr(exchange, "ADMIT_EVERY", 0.0)
+    monkeypatch.setattr(admission, "KEPT", 0.0)
+    got: list[int] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        got.append(len(message.get("body", b"")))
+        if len(got) == 5:
+            await database_ask(User.objects.filter(pk=alice.pk).update, is_active=False)
+
+    with serving(path, endless([], 50 * MIB)), pytest.raises(asyncio.CancelledError):
+        await ask(Proxy(None), cookie, send)
+    await upstream.close()
+    assert len(got) == 5
 
 
 @database
 async def test_more_than_a_person_asks_is_put_off(path: Path, cookie: str, settings: Any) -> None:
     settings.TRAINMON_TB_RATE = 3
-    proxy = Proxy(None)
+    limited = Proxy(None)
     with behaving(path, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"):
-        answers = [await call(proxy, cookie) for _ in range(4)]
+        answers = [await call(limited, cookie) for _ in range(4)]
     await upstream.close()
     assert [one["status"] for one in answers] == [200, 200, 200, 429]
     assert 1 <= int(answers[3]["headers"][b"retry-after"]) <= 20

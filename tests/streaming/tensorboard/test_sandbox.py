@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streaming.tensorboard.sandbox import REFUSED, STALE
+from streaming.tensorboard.sandbox import LARGEST_FILE, REFUSED, STALE
 from tests.streaming.tensorboard.boxes import AS_ROOT, ORDINARY, below, folder_of, open_box, until
 from tests.streaming.tensorboard.refusing import refuse
 
@@ -118,6 +118,12 @@ def test_all_of_it_ends_with_the_outer_process_and_by_a_polite_signal(uid, folde
         box.end()
         _, alive = psutil.wait_procs(all_of_it[1:], timeout=30)
         assert alive == []
+
+
+def test_what_it_says_does_not_fill_the_disk(uid, folder):
+    box = open_box(folder, uid, "head -c 200000000 /dev/zero; echo over")
+    box.end()
+    assert box.output.stat().st_size == LARGEST_FILE
 
 
 def test_the_socket_is_for_its_owner_only(uid, folder):

@@ -26,9 +26,11 @@ from runs.sync import sync
 from streaming.models import TensorBoard
 from streaming.tensorboard import asked, child, kept, supervisor
 from streaming.tensorboard.child import Child
+from streaming.tensorboard.measured import Process
 from streaming.tensorboard.supervisor import Supervisor, sole
 from tests.runs.factories import make_source, make_trainer
 from tests.streaming.tensorboard.boxes import AS_ROOT, ORDINARY, answered_as, until
+from tests.streaming.tensorboard.hung import hung
 
 State, Mode = TensorBoard.State, TensorBoard.Mode
 
@@ -181,18 +183,37 @@ def test_one_that_is_killed_runs_again_within_fifteen_seconds(stage, which):
     assert again.restarts == row.restarts + 1 and again.next_try is None
 
 
-def test_one_whose_end_is_seen_late_was_killed_and_did_not_lose_its_data_server(stage):
-    stage.runs()
-    (one,) = stage.supervisor.kept.values()
-    sandbox, board = ([found.pid for found in stage.child.processes() if found.depth == depth][0] for depth in (1, 2))
-    os.kill(sandbox, signal.SIGSTOP)
-    os.kill(board, signal.SIGKILL)
-    assert until(lambda: sum(found.zombie for found in stage.child.processes()) == 2)
-    for _ in range(3):
-        one.memory_at = 0.0
-        stage.supervisor.look()
-    os.kill(sandbox, signal.SIGCONT)
-    assert stage.comes(lambda row: row.state != State.RUNNING).reason == "It was killed by SIGKILL."
+def test_one_that_is_just_ending_did_not_lose_its_data_server(bare):
+    (row,) = bare.supervisor.rows()
+    one = kept.Kept(row)
+    above = [Process(pid, pid, False, False, 0) for pid in (0, 1)]
+    board, ended = Process(2, 2, False, False, 0), [Process(pid, 2, True, False, 0) for pid in (2, 3)]
+    orphan, lost = [board, Process(3, 2, True, False, 0)], [board, Process(3, 3, True, False, 0)]
+    assert [one.broken(above + below) for below in (lost, ended, ended, orphan, orphan, lost)] == [""] * 6
+    assert one.broken(above + lost) == "Its data server has ended."
+
+
+def test_one_that_is_halted_is_started_anew(stage):
+    row = stage.runs()
+    os.kill(row.pid, signal.SIGSTOP)
+    assert stage.comes(lambda row: row.state == State.FAILED, 10).reason == "It was halted by a signal."
+    assert stage.runs().pid != row.pid
+
+
+def test_one_whose_volume_hangs_is_not_begun_again_and_again(bare, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "START_WITHIN", 1.0)
+    bare.source.root = str(tmp_path)
+    bare.source.save()
+    with hung(tmp_path):
+        row = bare.comes(lambda row: row.reason == kept.STUCK)
+        (one,) = bare.supervisor.kept.values()
+        left, one.next_start = one.left, 0.0
+        bare.set(restart_asked=now())
+        bare.supervisor.look()
+        assert left and one.left == left and one.child is None and row.state == State.FAILED
+    monkeypatch.undo()
+    bare.runs()
+    assert one.left == []
 
 
 def test_one_that_takes_too_much_memory_is_started_anew(stage):
@@ -233,7 +254,7 @@ def test_for_a_while_it_runs_and_then_stops_by_itself(stage):
 
 def test_a_restart_that_is_asked_for_and_other_settings_begin_another(stage):
     row = stage.runs()
-    stage.set(restart_asked=now())
+    stage.set(restart_asked=now() - timedelta(days=1))  # the clock was set back
     stage.supervisor.look()
     again = stage.runs()
     assert again.pid != row.pid and again.restarts == row.restarts
