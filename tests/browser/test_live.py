@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 #: Milliseconds that a change may take to be seen on a busy machine.
-SOON = 40_000
+SOON = 90_000
 #: Seconds between two syncs that the site expects: data older than twice that is stale.
 INTERVAL = 8
 
@@ -66,56 +66,60 @@ PIXEL = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 
 
 
 class World:
-    """The trainer's folder, and the processes that bring it to a browser."""
+    """The trainer's folder, and the processes that bring it to a browser: a site for all tests, a follower for each."""
 
-    def __init__(self, root: Path, redis: str) -> None:
-        self.root = root
+    def __init__(self, home: Path, redis: str) -> None:
+        self.home, self.root = home, home
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         given = {"TRAINMON_SECRET_KEY": settings.SECRET_KEY, "REDIS_URL": redis, "TRAINMON_SYNC_INTERVAL": str(INTERVAL)}
-        self.env = environment(TRAINMON_HOME=str(root.parent / "home"), **given)
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.env = environment(TRAINMON_HOME=str(home / "home"), **given)
+        self.site, self.follower = self.serve(), None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def serve(self) -> subprocess.Popen[bytes]:
-        site = self._start("-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "trainmon.asgi:application")
-        wait_for(self.port, site)
-        return site
+        self.site = self._start("-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "trainmon.asgi:application")
+        wait_for(self.port, self.site)
+        return self.site
 
     def follow(self) -> subprocess.Popen[bytes]:
-        return self._start("manage.py", "sync_runs", "--watch")
+        self.follower = self._start("manage.py", "sync_runs", "--watch")
+        return self.follower
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
-        with (self.root.parent / "processes.log").open("ab") as log:
-            self.started.append(subprocess.Popen([sys.executable, *words], cwd=ROOT, env=self.env, stdout=log, stderr=log))
-        return self.started[-1]
+        with (self.home / "processes.log").open("ab") as log:
+            return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=self.env, stdout=log, stderr=log)
 
     def train(self, name: str) -> Trained:
         return Trained(self.root / name)
 
 
 @pytest.fixture(scope="module")
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with valkey_running(tmp_path_factory.mktemp("bus")) as address:
-        yield address
+def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A site with a bus, for all tests of this file; one that was killed was started anew."""
+    with valkey_running(tmp_path_factory.mktemp("bus")) as bus:
+        made = World(tmp_path_factory.mktemp("world"), bus)
+        yield made
+        made.site.kill()
+        made.site.wait(10)
 
 
 @pytest.fixture
-def world(transactional_db: None, tmp_path: Path, bus: str) -> Iterator[World]:
+def world(transactional_db: None, tmp_path: Path, served: World) -> Iterator[World]:
     """An empty folder, followed and served."""
     make_user("alice", "viewer")
-    made = World(tmp_path / "logs", bus)
-    made.root.mkdir()
-    make_source(make_trainer("lora"), root=str(made.root), status="new", last_synced=None)
-    made.site, made.follower = made.serve(), made.follow()  # type: ignore[attr-defined]
+    served.root = tmp_path / "logs"
+    served.root.mkdir()
+    make_source(make_trainer("lora"), root=str(served.root), status="new", last_synced=None)
+    follower = served.follow()
     try:
-        yield made
+        yield served
     finally:
-        for process in made.started:
+        for process in {follower, served.follower}:
             process.kill()
             process.wait(10)
 
@@ -251,11 +255,12 @@ def test_a_killed_site_counts_down_and_then_misses_nothing(chromium: Browser, wo
     page = opened(chromium, world, "/run/")
     page.wait_for_selector(".chart-card canvas")
     seen(page, "[data-figure=count]", "10")
-    os.kill(world.site.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    os.kill(world.site.pid, signal.SIGKILL)
+    world.site.wait(10)
     seen(page, "#connection", "again in")
     first.log(40)
     world.serve()
-    page.wait_for_selector("#connection[data-state=live]", timeout=30_000)
+    page.wait_for_selector("#connection[data-state=live]", timeout=SOON)
     seen(page, "[data-figure=count]", "50")
     seen(page, ".facts .steps", "49")
     until(lambda: "49" in reading(page))
@@ -275,11 +280,11 @@ def test_signing_out_elsewhere_closes_the_socket(chromium: Browser, world: World
 
 def test_a_follower_that_stopped_is_told(chromium: Browser, world: World, first: Trained) -> None:
     page = opened(chromium, world)
-    world.follower.kill()  # type: ignore[attr-defined]
-    page.wait_for_selector("#connection[data-state=stale]", timeout=30_000)
+    world.follower.kill()
+    page.wait_for_selector("#connection[data-state=stale]", timeout=SOON)
     assert "no new data" in page.inner_text("#connection")
     world.follow()
-    page.wait_for_selector("#connection[data-state=live]", timeout=30_000)
+    page.wait_for_selector("#connection[data-state=live]", timeout=SOON)
 
 
 def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(chromium: Browser, world: World, first: Trained) -> None:
