@@ -80,6 +80,20 @@ def test_a_tree_with_more_paths_than_memory_should_hold_is_refused(tmp_path, mon
         listed(tmp_path)
 
 
+def test_a_folder_that_is_swapped_for_another_while_it_is_listed_is_refused(tmp_path, monkeypatch):
+    run, real = plant(tmp_path, {"run": {"a": {"x": "1"}, "b": {}}}) / "run", files.below
+
+    def swapping(fd: int, name: bytes) -> int:
+        if name == b"a" and (run / "b").exists():
+            (run / "a").rename(tmp_path / "a")
+            (run / "b").rename(run / "a")
+        return real(fd, name)
+
+    monkeypatch.setattr(files, "below", swapping)
+    with pytest.raises(Refused, match="'a' was replaced while it was read"):
+        listed(tmp_path)
+
+
 @pytest.mark.parametrize("change", ["grow", "touch", "chmod", "replace", "add", "remove"])
 def test_every_change_of_a_tree_changes_its_digest(tmp_path, change):
     run = plant(tmp_path, {"run": {"a": {"x": "1", "y": "2"}}}) / "run"
@@ -142,9 +156,12 @@ def in_a_mount_namespace(tmp_path: Path, mounts: str, program: str, *args: str) 
 
 
 def test_a_mount_point_is_refused_on_the_way_and_below_even_where_the_device_is_the_same(tmp_path):
-    plant(tmp_path, {"root": {"bound": {"run": {}}, "run": {"a": {"bound": {}}}, "tmpfs": {}, "plain": {}}, "away": {"x": ""}})
-    mounts = "mount --bind away root/bound; mount --bind away root/run/a/bound; mount -t tmpfs none root/tmpfs"
-    told = in_a_mount_namespace(tmp_path, mounts, MOUNTS, "root", "bound", "run", "tmpfs", "plain").splitlines()
+    root = {"bound": {"run": {}}, "run": {"a": {"bound": {}}}, "tmpfs": {}, "plain": {}, "last": {"x": ""}}
+    plant(tmp_path, {"root": root, "away": {"x": ""}})
+    mounts = """mount --bind away root/bound; mount --bind away root/run/a/bound; mount -t tmpfs none root/tmpfs
+        touch root/tmpfs/file; mount --bind root/tmpfs/file root/last/x"""
+    told = in_a_mount_namespace(tmp_path, mounts, MOUNTS, "root", "bound", "run", "tmpfs", "plain", "last").splitlines()
+    assert told.pop() == "'x' is a mount point: another file system begins there"
     assert told[0] == "'bound' is a mount point: another file system begins there"
     assert told[1] == "'a/bound' is a mount point: another file system begins there"
     assert told[2].startswith("'tmpfs' is a mount point") and told[3] == "opened plain"

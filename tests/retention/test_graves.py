@@ -170,6 +170,19 @@ def test_a_folder_that_is_swapped_for_a_link_amid_a_purge_leads_nowhere(root, tm
     assert seen(away) == before and (tmp_path / "ckpt/model").exists()
 
 
+def test_a_folder_that_is_moved_away_amid_its_purge_leads_to_no_other(root, tmp_path):
+    buried(root)
+    folder = grave(root, "run-1.purging") / "ckpt"
+
+    def take(_: int) -> None:
+        if folder.exists() and len(os.listdir(folder)) < 3:
+            folder.rename(tmp_path / "ckpt")
+
+    with pytest.raises(Refused, match="moved away"):
+        purge(os.fspath(root), "run-1", take)
+    assert (tmp_path / "ckpt").exists()
+
+
 def test_what_nobody_knows_in_the_trash_is_named(root):
     buried(root)
     plant(root / "data", {"run": RUN})
@@ -223,6 +236,34 @@ def in_the_moment_of_moving(monkeypatch, *surprises) -> None:
 
 def nothing() -> None:
     pass
+
+
+def test_a_folder_that_cannot_be_moved_stays_and_leaves_nothing_behind(root, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(graves, "move", lambda *_: os.stat("/nowhere/at/all"))
+        with pytest.raises(Refused, match="'data/run' cannot be moved: No such file"):
+            buried(root)
+    expected = confirmed(root)
+    (root / "data/run/late").write_text("")
+    with pytest.raises(Refused, match="changed since it was confirmed"):
+        bury(os.fspath(root), b"data/run", "run-1", expected)
+    assert (root / "data/run/late").exists() and strangers(os.fspath(root), []) == []
+
+
+def test_a_power_cut_finds_the_list_before_the_move_and_both_folders_after_it(root, monkeypatch):
+    done, fsync, move = [], os.fsync, graves.move
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name), fsync(fd)))
+    monkeypatch.setattr(graves, "move", lambda *names: (done.append("moved"), move(*names)))
+    trash_of(os.fspath(root))
+    expected, done[:] = confirmed(root), []
+    bury(os.fspath(root), b"data/run", "run-1", expected)
+    assert done == ["run-1.list.new", "moved", "data", ".trainmon-trash"]
+    done.clear()
+    exhume(os.fspath(root), "run-1", b"data/run")
+    assert done == ["moved", "data", ".trainmon-trash"]
+    done.clear()
+    purge(os.fspath(root), buried(root, "run-2").name)
+    assert done[-3:] == ["moved", ".trainmon-trash", ".trainmon-trash"]
 
 
 def test_a_run_that_is_written_while_it_is_buried_is_put_back(root, monkeypatch):
