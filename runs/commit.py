@@ -49,11 +49,6 @@ class Batch:
     besides: list[Beside] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
 
-    @property
-    def bytes_read(self) -> int:
-        """Bytes of input."""
-        return sum(piece.bytes_read for piece in self.pieces)
-
     def run_ids(self) -> set[int]:
         """Every run that something is known of."""
         read = {piece.file.run_id for piece in self.pieces} | {trouble.file.run_id for trouble in self.troubles}

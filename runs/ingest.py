@@ -126,16 +126,18 @@ def _ingest_some(
         counted.stored(batch.pieces)
         return Batch()
 
-    batch = Batch()
+    batch, held = Batch(), 0
     exchanged: set[int] = set()
     for item in _items(some, root, lambda amount: report(amount, 0), counted, full=full):
         if isinstance(item, Piece):
-            if batch.bytes_read + item.bytes_read > PIECE_BYTES or not item.at_end:
-                batch = stored(batch)
+            size = item.bytes_read
+            if held + size > PIECE_BYTES or not item.at_end:
+                batch, held = stored(batch), 0
             batch.pieces.append(item)
+            held += size
             gained.hear(item)
             if not item.at_end:
-                batch = stored(batch)
+                batch, held = stored(batch), 0
             elif was_exchanged(item):
                 exchanged.add(item.file.run_id)
         elif isinstance(item, Trouble):

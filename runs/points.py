@@ -17,6 +17,7 @@ import numpy as np
 from django.db import connection
 
 from runs import chunks, series
+from runs.arrays import literals
 from runs.readers.records import Points
 from runs.series import merged, tag_name
 
@@ -235,8 +236,7 @@ def _store_tails(touched: list[tuple[SeriesWriter, int]]) -> None:
             cursor.execute(
                 "UPDATE runs_seriestail t SET " + ", ".join(f"{name} = v.{name}" for name in names[3:])
                 + f" FROM unnest({arrays}) AS v({COLUMNS}) WHERE t.series_id = v.series_id "
-                "AND t.log_file_id = v.log_file_id AND t.generation = v.generation",
-                [list(column) for column in zip(*grown, strict=True)])
+                "AND t.log_file_id = v.log_file_id AND t.generation = v.generation", literals(grown))
 
 
 def _copy(table: str, rows: list[Row]) -> None:

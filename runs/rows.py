@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import connection, models
 
+from runs.arrays import literal
+
 
 def save_all(rows: Sequence[models.Model], fields: Sequence[str]) -> None:
     """UPDATE these columns of these rows (all of one model) from arrays.
@@ -19,8 +21,8 @@ def save_all(rows: Sequence[models.Model], fields: Sequence[str]) -> None:
     meta = type(rows[0])._meta
     columns: list[Any] = [meta.get_field(name) for name in fields]
     kinds = ["bigint", *(column.db_type(connection) for column in columns)]
-    values = [[row.pk for row in rows]] + [
-        [column.get_db_prep_save(getattr(row, column.attname), connection) for row in rows] for column in columns
+    values = [literal(row.pk for row in rows)] + [
+        literal(column.get_db_prep_save(getattr(row, column.attname), connection) for row in rows) for column in columns
     ]
     names = [connection.ops.quote_name(column.column) for column in columns]
     arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)

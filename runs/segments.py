@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from django.db import connection, models
 
 from runs import redact
+from runs.arrays import literals
 from runs.facts import believable
 from runs.models import Sample, TextSummary
 from runs.readers.plain import plain
@@ -36,8 +37,7 @@ def store(pieces: list[Piece]) -> None:
         cursor.execute(
             "INSERT INTO runs_segment (run_id, log_file_id, generation, part, reason, \"offset\", first_step, "
             f"last_step, first_wall, last_wall) SELECT * FROM unnest({arrays}) "
-            f"ON CONFLICT (log_file_id, generation, part) DO UPDATE SET {grown}",
-            [list(column) for column in zip(*rows, strict=True)])
+            f"ON CONFLICT (log_file_id, generation, part) DO UPDATE SET {grown}", literals(rows))
 
 
 def store_texts(pieces: list[Piece]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 
 from runs import masks
+from runs.arrays import literals
 from runs.chunks import Summary
 
 #: A longer name of a series is cut and ends in its SHA-256: an index row holds 2.7 KB.
@@ -164,8 +165,7 @@ def _grow(summaries: dict[int, Summary]) -> None:
             f"last = CASE WHEN {newer} THEN v.l ELSE s.last END, last_wall = GREATEST(s.last_wall, v.lw), "
             "minimum = LEAST(s.minimum, v.lo), maximum = GREATEST(s.maximum, v.hi), "
             "nonfinite = s.nonfinite + v.nf "
-            f"FROM unnest({arrays}) AS v(id, n, fs, ls, l, lw, lo, hi, nf) WHERE s.id = v.id",
-            [list(column) for column in zip(*rows, strict=True)])
+            f"FROM unnest({arrays}) AS v(id, n, fs, ls, l, lw, lo, hi, nf) WHERE s.id = v.id", literals(rows))
 
 
 def _age(wall: float) -> tuple[bool, float]:
