@@ -66,7 +66,7 @@ def write(
 ) -> Verified:
     """Archive what ``entries`` list of an open folder; Refused where anything is not as listed, or does not fit.
 
-    ``registry`` are lines for people and for ``runs.dump.load``; ``progress`` is told the bytes of each block
+    ``registry`` are lines for people and for ``runs.loading.load``; ``progress`` is told the bytes of each block
     that was written, and again when it was verified.
     """
     _refuse_others(entries)
