@@ -24,7 +24,6 @@ from retention.files import (
     closing,
     digest,
     entered,
-    inside_of,
     lies,
     listing,
     move,
@@ -37,6 +36,7 @@ from retention.files import (
 )
 from retention.inventory import LIST, NEW, Inventory, remove
 from retention.trash import open_trash, reserve, strangers, trash_of, trash_with
+from runs.readers.tree import join
 
 __all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "strangers", "trash_of"]
 
@@ -181,16 +181,17 @@ class _Purge:
 
     def _unlink(self, fd: int, folder: Entry) -> list[Entry]:
         """Delete the files of an open folder; returns its folders."""
-        inside = inside_of(fd, folder)
-        for name, entry in ((_last(entry), entry) for entry in inside):
-            # once more: a link that was deleted just now is none any longer
-            entry = Entry.of(entry.path, os.stat(name, dir_fd=fd, follow_symlinks=False))
+        folders = []
+        for name in map(os.fsencode, os.listdir(fd)):
+            entry = Entry.of(join(folder.path, name), os.stat(name, dir_fd=fd, follow_symlinks=False))
             self._check(entry)
-            if entry.kind != "folder":
-                os.unlink(name, dir_fd=fd)
-                self.freed += 512 * entry.blocks if entry.links == 1 else 0
-                self.progress(self.freed)
-        return [entry for entry in inside if entry.kind == "folder"]
+            if entry.kind == "folder":
+                folders.append(entry)
+                continue
+            os.unlink(name, dir_fd=fd)
+            self.freed += 512 * entry.blocks if entry.links == 1 else 0
+            self.progress(self.freed)
+        return folders
 
 
 @contextmanager
