@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 
 from retention.files import Gone, Refused, below, closing, lies, open_root, refusal, shown
 from retention.inventory import LIST, RESERVE
@@ -19,10 +20,10 @@ ROOM = 256 * 1024
 
 def trash_of(root: bytes | str) -> bytes:
     """The folder in which a run of this root is buried now; it is made where it is not there yet."""
-    beside, inside = _places(root)
-    if not is_mount(os.path.dirname(inside)):
+    *beside, inside = _places(root)
+    for place in beside:
         try:
-            return _made(beside)
+            return _made(place)
         except OSError:  # not ours to write in: inside, then
             pass
     try:
@@ -50,22 +51,27 @@ def open_trash(place: bytes) -> int:
 
 
 def trash_with(root: bytes | str, name: bytes) -> int:
-    """A descriptor of the trash that knows this name; Gone where none does."""
-    found = _opened_places(root)
-    right = next((fd for fd in found if lies(fd, name + LIST) or lies(fd, name)), None)
-    for fd in found:
-        if fd != right:
-            os.close(fd)
-    if right is None:
-        raise Gone(f"{name.decode()} is not in the trash of {shown(os.fsencode(root))}: is the right volume mounted?")
-    return right
+    """A descriptor of the trash that knows this name; Gone where none does, Refused where we may not look."""
+    refused: Refused | None = None
+    for place in _places(root):
+        try:
+            fd = open_trash(place)
+        except Gone:
+            continue
+        except Refused as why:
+            refused = why
+            continue
+        if lies(fd, name + LIST) or lies(fd, name):
+            return fd
+        os.close(fd)
+    raise refused or Gone(f"{name.decode()} is not in the trash of {shown(os.fsencode(root))}: is the right volume mounted?")
 
 
 def strangers(root: bytes | str, known_names: Collection[str]) -> list[bytes]:
     """What lies in the trash of a root and belongs to none of these names (of all roots that share it)."""
     known, found = {b"", *(name.encode() for name in known_names)}, set[bytes]()
-    for fd in _opened_places(root):
-        with closing(fd):
+    for place in _places(root):
+        with suppress(Gone), closing(open_trash(place)) as fd:
             found |= {name for name in map(os.fsencode, os.listdir(fd)) if name.partition(b".")[0] not in known}
     return sorted(found)
 
@@ -88,21 +94,12 @@ def is_mount(root: bytes) -> bool:
         return True
 
 
-def _places(root: bytes | str) -> tuple[bytes, bytes]:
+def _places(root: bytes | str) -> list[bytes]:
+    """Where the runs of this root may lie: beside it, unless it is a mount point, and inside it."""
     os.close(open_root(root))
     real = os.path.realpath(os.fsencode(root))
-    return os.path.join(os.path.dirname(real), TRASH), os.path.join(real, TRASH)
-
-
-def _opened_places(root: bytes | str) -> list[int]:
-    """Where this root's runs may lie: it may have become a mount point, or its parent writable, since."""
-    found = []
-    for place in dict.fromkeys(_places(root)):
-        try:
-            found.append(open_trash(place))
-        except Refused:
-            continue
-    return found
+    beside = [] if is_mount(real) else [os.path.join(os.path.dirname(real), TRASH)]
+    return [*beside, os.path.join(real, TRASH)]
 
 
 def _open(folder: bytes) -> int:

@@ -9,7 +9,7 @@ import pytest
 from retention import graves, inventory
 from retention.files import Gone, Refused, digest, listing, open_folder
 from retention.graves import bury, exhume, forget, grown, purge, strangers, trash_of
-from tests.retention.test_files import in_a_mount_namespace
+from tests.retention.test_files import as_nobody, in_a_mount_namespace
 from tests.retention.trees import plant, seen
 
 RUN = {"events": b"x" * 9000, "ckpt": {"model": b"y" * 5000, "empty": {}, "latest": Path("model")}, "\udcff\n": ""}
@@ -209,6 +209,33 @@ def test_a_trash_that_is_not_ours_alone_is_not_used(root, tmp_path, fault):
     with pytest.raises(Refused, match=r"trainmon-trash' (is no folder|must be a folder of the user)"):
         buried(root)
     assert seen(root) == before
+
+
+def test_a_grave_in_a_trash_that_is_not_ours_any_more_is_not_taken_for_gone(root):
+    buried(root)
+    grave(root).parent.chmod(0o755)
+    for work in (
+        lambda: purge(os.fspath(root), "run-1"), lambda: grown(os.fspath(root), "run-1", ""),
+        lambda: exhume(os.fspath(root), "run-1", b"data/run"), lambda: strangers(os.fspath(root), []),
+    ):
+        with pytest.raises(Refused, match="mode 0755") as refused:
+            work()
+        assert not isinstance(refused.value, Gone)
+
+
+def test_where_nothing_may_be_made_beside_the_root_the_trash_is_inside(root):
+    for folder in [root, *root.parents][:4]:
+        folder.chmod(0o755)
+    if not os.geteuid():
+        os.chown(root, 65534, -1)
+    else:
+        root.parent.chmod(0o555)
+    assert as_nobody(lambda: tell(trash_of(os.fspath(root)))) == os.fspath(root / ".trainmon-trash")
+    root.parent.chmod(0o755)
+
+
+def tell(path: bytes) -> None:
+    raise Refused(os.fsdecode(path))
 
 
 def test_a_list_that_was_damaged_stops_the_purge_and_not_the_return(root):
