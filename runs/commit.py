@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from django.db import transaction
+from django.utils.timezone import now
 
 from runs import beside, counted, galleries, generations, jobs, logchunks, segments, series, signals
 from runs.beside import Beside
@@ -167,7 +168,8 @@ def _begin(file: LogFile, generation: int) -> None:
 def _switch(file: LogFile) -> None:
     """Show the generation that has been read to its end."""
     file.generation = file.reading
-    LogFile.objects.filter(pk=file.pk).update(generation=file.generation)  # recount reads it
+    file.replaced = now()
+    LogFile.objects.filter(pk=file.pk).update(generation=file.generation, replaced=file.replaced)  # recount reads it
     galleries.follow(file)
     generations.forget(file, file.reading - KEPT_GENERATIONS)
 

@@ -40,6 +40,7 @@ class LogFile(models.Model):
     state = models.BinaryField(default=b"")
     generation = models.IntegerField(default=0)
     reading = models.IntegerField(default=0)
+    replaced = models.DateTimeField(null=True, help_text="When the content that pages show took the place of another.")
     records = models.BigIntegerField(default=0)
     points = models.BigIntegerField(default=0)
     bad_records = models.BigIntegerField(default=0)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Prefetch
 from django.shortcuts import get_object_or_404, render
 
 from runs.aggregates import DatasetFigures, by_dataset
 from runs.charts import MAIN_TAGS
 from runs.counts import held
 from runs.dressing import dress_rows
-from runs.models import Dataset, Run, Series, Tag, Trainer
+from runs.models import Dataset, Run, Series, Source, Tag, Trainer
 from runs.views.latest import latest
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ class DatasetRow:
 
 def trainer_page(request: HttpRequest, slug: str) -> HttpResponse:
     """A trainer that the user may see, else 404."""
-    trainers = Trainer.objects.visible_to(request.user).prefetch_related("groups")
+    few = Prefetch("sources", Source.objects.defer("verdicts", "fingerprint"))  # TensorBoard's panel asks for them, too
+    trainers = Trainer.objects.visible_to(request.user).prefetch_related("groups", few)
     trainer = get_object_or_404(trainers, slug=slug)
-    sources = list(trainer.sources.select_related("trainer").defer("verdicts", "fingerprint"))
+    sources = list(trainer.sources.all())
     everything = held()
     counts = everything.of(source.pk for source in sources)
     # by id: the planner knows how many runs a source has, and nothing of a trainer

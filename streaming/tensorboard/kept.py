@@ -201,8 +201,8 @@ class Kept:
         said = self.answer(lambda: asked.version(path, prefix), READY_EVERY)
         if said is not None and not said.trouble:
             self.running, self.ask_at = True, 0.0
-            self.become(State.RUNNING, SHARED if self.shared else "", version=said.answer, pid=self.pid(), started=now(),
-                        log_tail="")
+            self.become(State.RUNNING, SHARED if self.shared else "", version=said.answer, pid=self.pid(),
+                        started=now() - timedelta(seconds=self.child.age), log_tail="")
         elif self.child.age > START_WITHIN:
             self.fail(f"It did not answer within {START_WITHIN:.0f} s.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import F, Prefetch, Q, QuerySet
 
 from runs.models import LogFile, Run, Segment
 
@@ -54,8 +54,10 @@ def _suspect(which: Q) -> QuerySet[LogFile]:
     """Event files that were replaced, damaged or restarted, with what tells how."""
     # their ids, not a subquery: beyond some number of restarts PostgreSQL would go through them again for each file
     restarted = Segment.objects.filter(which, part__gt=0).order_by("-pk").values_list("log_file", flat=True)
-    odd = Q(generation__gt=0) | Q(bad_records__gt=0) | Q(pk__in=set(restarted[: LOOKED_AT + 1]))
-    files = LogFile.objects.filter(which, odd, kind=LogFile.Kind.EVENTS, missing=False)
+    odd = Q(stale=True) | Q(bad_records__gt=0) | Q(pk__in=set(restarted[: LOOKED_AT + 1]))
+    # one that began later has opened the file that is there now
+    stale = Q(generation__gt=0, replaced__gte=F("source__trainer__tensorboard__started"))
+    files = LogFile.objects.annotate(stale=stale).filter(which, odd, kind=LogFile.Kind.EVENTS, missing=False)
     parts = Segment.objects.order_by("part")
     return (
         files.order_by("-last_wall", "-pk").prefetch_related(Prefetch("segments", parts))
@@ -70,7 +72,7 @@ def reasons_of(file: LogFile) -> Iterator[str]:
         low, high = (f"{step:,}" for step in hidden)
         steps = f"steps {low} to {high}" if low != high else f"step {low}"
         yield f"Restarted inside {name}: {steps} from before the restart are hidden."
-    if file.generation:
+    if getattr(file, "stale", False):
         yield f"{name} was replaced: its old content is shown until TensorBoard is restarted."
     kinds = {damage["kind"]: damage["offset"] for damage in reversed(file.damages)}
     if "length crc" in kinds:

@@ -200,7 +200,8 @@ def test_a_file_replaced_by_another_shows_the_other(tmp_path, steps):
     fresh.write_bytes(other_content(path, steps))
     fresh.rename(path)
     synced(tmp_path)
-    assert (LogFile.objects.get().generation, Run.objects.get().point_count) == (1, steps)
+    file = LogFile.objects.get()
+    assert (file.generation, Run.objects.get().point_count) == (1, steps) and file.replaced is not None
     assert Series.objects.get().count == steps
 
 

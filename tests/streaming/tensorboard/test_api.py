@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils.timezone import now
 
 from runs.models import AuditEntry, Trainer
 from runs.roles import fill_roles
@@ -31,7 +32,7 @@ def board(lora: Trainer) -> TensorBoard:
 def test_it_tells_how_it_stands(board: TensorBoard, alice: User, lora: Trainer) -> None:
     TensorBoardTransition.objects.create(tensorboard=board, old="starting", new="running", reason="token=abcdefabcdef1234")
     run = make_run(make_source(lora), name="replaced")
-    make_file(run, generation=1)
+    make_file(run, generation=1, replaced=now())
     told = by_token(alice, "read").get(ADDRESS).json()
     assert {name: told[name] for name in ("trainer", "address", "state", "mode", "kept", "version", "pid", "memory_bytes")} == {
         "trainer": "lora", "address": "/tensorboard/lora/", "state": "running", "mode": "always", "kept": True,

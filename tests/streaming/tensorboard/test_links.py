@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils.timezone import now
 
 from runs.models import Run, Source, Trainer
 from runs.roles import fill_roles
@@ -115,7 +116,8 @@ def test_the_tab_says_why_there_is_nothing_to_open(source: Source, lora: Trainer
 
 def test_the_tab_tells_what_tensorboard_hides_of_this_run(source: Source, alice: User) -> None:
     run = run_at(source, b"run")
-    run.log_files.update(generation=2)
+    make_board(source.trainer)
+    run.log_files.update(generation=2, replaced=now())
     assert "TensorBoard shows less of this run than these pages." in text(signed_in(alice), f"/runs/{run.pk}/tensorboard/")
 
 

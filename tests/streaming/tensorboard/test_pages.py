@@ -178,7 +178,7 @@ def test_runs_of_which_it_shows_less_are_named(alice: User, lora: Trainer, sourc
     for part, (first, last) in enumerate(((0, 900), (500, 700))):
         Segment.objects.create(run=files["restarted"].run, log_file=files["restarted"], generation=0, part=part,
                                reason="steps went back", offset=part, first_step=first, last_step=last)
-    LogFile.objects.filter(pk=files["replaced"].pk).update(generation=1)
+    LogFile.objects.filter(pk=files["replaced"].pk).update(generation=1, replaced=now())
     for name, kind in (("cut", "length crc"), ("false", "payload crc")):
         damage = {"offset": 4096, "length": 9, "kind": kind, "detail": ""}
         LogFile.objects.filter(pk=files[name].pk).update(bad_records=1, damages=[damage])
@@ -195,12 +195,21 @@ def test_runs_of_which_it_shows_less_are_named(alice: User, lora: Trainer, sourc
     assert files["cut"].run.get_absolute_url() in less and files["whole"].run.get_absolute_url() not in less
 
 
+def test_one_that_was_started_since_has_what_replaced_a_file(alice: User, lora: Trainer, source: Source) -> None:
+    make_file(make_run(source), generation=1, replaced=now() - timedelta(minutes=5))
+    board = make_board(lora)
+    assert "TensorBoard shows less of 1 run" in text(signed_in(alice), lora.get_absolute_url())
+    for started in (now(), None):
+        TensorBoard.objects.filter(pk=board.pk).update(started=started)
+        assert "shows less" not in text(signed_in(alice), lora.get_absolute_url())
+
+
 def test_a_restart_that_goes_on_and_a_run_that_it_does_not_read_are_not_named(
     alice: User, lora: Trainer, source: Source
 ) -> None:
     file = make_file(make_run(source))
-    make_file(make_run(source, lifecycle_stage="buried"), generation=1)
-    make_file(make_run(make_source(lora, enabled=False)), generation=1)
+    make_file(make_run(source, lifecycle_stage="buried"), generation=1, replaced=now())
+    make_file(make_run(make_source(lora, enabled=False)), generation=1, replaced=now())
     for part in range(2):
         Segment.objects.create(run=file.run, log_file=file, generation=0, part=part, reason="a new session", offset=part,
                                first_step=part * 100, last_step=part * 100 + 99)
@@ -212,11 +221,11 @@ def test_the_number_of_queries_does_not_follow_the_runs_that_are_named(
 ) -> None:
     make_board(lora)
     for _ in range(30):
-        make_file(make_run(source), generation=1)
+        make_file(make_run(source), generation=1, replaced=now())
     client = signed_in(alice)
     with django_assert_max_num_queries(9):
         client.get(PAGE)
-    with django_assert_max_num_queries(26):
+    with django_assert_max_num_queries(25):
         shown = text(client, lora.get_absolute_url())
     assert "The first 20 of 30." in shown
 
