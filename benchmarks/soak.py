@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import psycopg
 
 from benchmarks import written
 from benchmarks.common import DATA, Bar, Report, options
+from benchmarks.database import Databases
 
 QUESTION = "Following: memory and lag with 1,000 runs that grow"
 TAGS, EVERY = 4, 10.0
@@ -100,12 +102,9 @@ def flush(step: int) -> bytes:
     return out.getvalue()
 
 
-def offsets(root: Path) -> dict[bytes, int]:
+def offsets(looking: psycopg.Connection) -> dict[bytes, int]:
     """How far each file has been read, as another connection sees it."""
-    from runs.models import LogFile
-
-    return {bytes(path): offset for path, offset in
-            LogFile.objects.filter(source__root=str(root)).values_list("path", "offset")}
+    return dict(looking.execute('SELECT path, "offset" FROM runs_logfile').fetchall())
 
 
 def memory(process: psutil.Process) -> tuple[int, int]:
@@ -125,13 +124,19 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def measure(runs: int, seconds: float) -> Report:
+    """In a database of its own: what an earlier soak has read of the same paths would be taken for what is read now."""
+    with Databases() as databases, databases.empty() as name, databases.connect(name) as looking:
+        return followed(runs, seconds, databases.env(name), looking)
+
+
+def followed(runs: int, seconds: float, env: dict[str, str], looking: psycopg.Connection) -> Report:
     root = DATA / "soak"
     shutil.rmtree(root, ignore_errors=True)
     trainers = Trainers(root, runs)
-    follower = subprocess.Popen([sys.executable, "manage.py", "sync_runs", "--watch", f"bench-soak={root}"], cwd=ROOT)
+    follower = subprocess.Popen([sys.executable, "manage.py", "sync_runs", "--watch", f"bench-soak={root}"], cwd=ROOT, env=env)
     report, process = Report(QUESTION), psutil.Process(follower.pid)
     try:
-        while len(read := offsets(root)) < runs or not all(read.values()):
+        while len(read := offsets(looking)) < runs or not all(read.values()):
             time.sleep(0.5)
         time.sleep(2)
         trainers.start()
@@ -141,7 +146,7 @@ def measure(runs: int, seconds: float) -> Report:
         cpu = sum(process.cpu_times()[:2])
         while marks:
             time.sleep(0.02)
-            lags += trainers.seen(offsets(root))
+            lags += trainers.seen(offsets(looking))
             if time.monotonic() - began >= marks[0]:
                 own, whole = memory(process)
                 resident.append(own)
@@ -168,13 +173,6 @@ def measure(runs: int, seconds: float) -> Report:
 
 def main() -> int:
     asked = options(QUESTION)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "trainmon.settings"
-    import django
-
-    from manage import have_database
-
-    django.setup()
-    have_database("soak")
     report = measure(200, 60.0) if asked.quick else measure(1000, 600.0)
     return report.print(asked.json)
 
