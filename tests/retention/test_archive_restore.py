@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from retention import archive
-from retention.files import Refused
+from retention.files import Refused, listing, open_folder
 from retention.unpacking import restore
 from tests.retention.archives import a_file, a_folder, folder, forge, pack
 from tests.retention.test_archive import ROOT
@@ -71,17 +71,45 @@ def a_tree(dice: random.Random, folder: bytes, depth: int = 0) -> None:
     os.utime(folder, ns=(0, dice.randrange(4 * 10**18)))
 
 
-@pytest.mark.parametrize("number", range(10))
-def test_a_random_run_is_the_same_by_content_mode_and_mtime_after_its_restore(tmp_path, number):
+def comes_back(tmp_path: Path, seed: int) -> None:
     (tmp_path / "root").mkdir()
     root = os.fspath(tmp_path / "root")
-    a_tree(random.Random(number), os.fsencode(root) + b"/run")
+    a_tree(random.Random(seed), os.fsencode(root) + b"/run")
     before = whole(root + "/run")
     written = pack(Path(root), folder(tmp_path))
     os.rename(root + "/run", tmp_path / "away")
     restore(folder(tmp_path), "one", root, b"run", written.manifest_sha256)
     assert whole(root + "/run") == before
     assert archive.verify(folder(tmp_path), "one") == written and trash(tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_random_run_is_the_same_by_content_mode_and_mtime_after_its_restore(tmp_path, seed):
+    comes_back(tmp_path, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10, 110))
+def test_a_hundred_random_runs_are_the_same_after_their_restore(tmp_path, seed):
+    comes_back(tmp_path, seed)
+
+
+def test_a_tree_that_is_deeper_than_any_path_may_be_long_comes_back(tmp_path):
+    (tmp_path / "root").mkdir()
+    root = os.fspath(tmp_path / "root")
+    fd = os.open(root, os.O_RDONLY)
+    for name in ["run", *["d" * 100] * 60]:
+        os.mkdir(name, dir_fd=fd)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
+    pack(Path(root), folder(tmp_path))
+    restore(folder(tmp_path), "one", root, b"back")
+    with open_folder(root, b"run") as run, open_folder(root, b"back") as back:
+        same = [[(entry.path, entry.kind, entry.mode, entry.mtime_ns) for entry in listing(fd)] for fd in (run, back)]
+    assert same[0] == same[1] and len(same[0]) == 62
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -91,7 +119,7 @@ def test_somebody_who_is_not_root_restores_folders_that_nobody_may_enter():
 import os, sys
 from pathlib import Path
 from retention import unpacking
-from retention.files import Refused
+from retention.files import Refused, listing, open_folder
 from retention.unpacking import restore
 from tests.retention.archives import a_file, a_folder, folder, forge
 os.chmod(sys.argv[1], 0o777); os.setgid(65534); os.setuid(65534)
@@ -154,7 +182,7 @@ FULL = """
 import os
 from pathlib import Path
 from retention import unpacking
-from retention.files import Refused
+from retention.files import Refused, listing, open_folder
 from tests.retention.archives import folder
 def fill(*_):
     '''All but a megabyte.'''
