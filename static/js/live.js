@@ -212,12 +212,12 @@ function swap(fragment, shown) {
     one.version = version;
     one.receive(fragment);
   }
-  let made = null;
-  for (const { element } of shown.filter(fits)) {
-    made ||= parsed(fragment.html);
-    if (!made) return;
+  const places = shown.filter(fits);
+  const made = places.length ? parsed(fragment.html) : null;
+  if (!made) return;
+  for (const { element } of places) {
     const before = standing(element);
-    morph(element, made.cloneNode(true));
+    morph(element, element === places.at(-1).element ? made : made.cloneNode(true)); // it takes what it needs of it
     tell("fragment", { kind, id, version, element, turned: standing(element) !== before });
   }
 }

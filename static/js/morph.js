@@ -76,6 +76,7 @@ function classes(old, value) {
 }
 
 function children(old, made) {
+  if (onlyText(old) && onlyText(made)) return write(old.firstChild, made.firstChild.data);
   const keyed = new Map([...old.children].filter(keyOf).map((child) => [keyOf(child), child]));
   const kept = new Set([...made.children].map(keyOf).filter(Boolean));
   let at = old.firstChild;
@@ -90,11 +91,13 @@ function children(old, made) {
     else {
       if (match === at) at = at.nextSibling;
       else old.insertBefore(match, at);
-      alter(match, next);
+      if (!match.isEqualNode(next)) alter(match, next); // most cells of a row stand as they did
     }
   }
   while (at) at = gone(at);
 }
+
+const onlyText = ({ firstChild }) => firstChild && !firstChild.nextSibling && firstChild.nodeType === Node.TEXT_NODE;
 
 function gone(node) {
   const next = node.nextSibling;
