@@ -36,7 +36,10 @@ class Databases:
         from manage import have_database
 
         have_database()
-        self.settings: dict[str, Any] = settings.DATABASES["default"]
+        self.settings: dict[str, Any] = {**settings.DATABASES["default"]}
+        # of a URL of a socket, host and port lie there
+        self.settings["OPTIONS"] = options = {**self.settings.get("OPTIONS", {})}
+        self.settings |= {name.upper(): options.pop(name) for name in ("host", "port") if name in options}
         self.template = f"trainmon_bench_{os.getpid()}"
         self.made = 0
 
