@@ -4,29 +4,32 @@
 
 1,000 runs of ten files.  The bar is beside the least that would be safe at all: rename, fsync of
 both folders, a commit before and one after.  Both take turns, run by run, on the same disk and
-the same PostgreSQL.  Then all are purged, beside `rm -rf` of as many.
+the same PostgreSQL.  Then all are purged, beside `rm -rf` of as many, and MLflow's delete and gc.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from benchmarks.common import DATA, Bar, Report, options
-from benchmarks.database import Databases
+from benchmarks.database import ROOT, Databases
 from retention.files import digest, listing, open_folder
 from retention.graves import bury, forget, purge
 
 QUESTION = "What does it cost to bury a run, beside renaming it and writing that down?"
 FILES, SIZE = 10, 20_000
+PEERS = DATA / "peers" / "bin" / "python"
 
 
 def main() -> int:
@@ -46,10 +49,22 @@ def main() -> int:
     for what, seconds in (("bury, journal before and after", bury_s), ("rename, 2 fsync, 2 commits", rename_s),
                           ("purge and forget", purge_s), ("rm -rf of as many, no fsync", rm_s)):
         report.rows.append({"what": what, "runs": len(runs), "s": seconds, "ms a run": seconds / len(runs) * 1000})
-    median = statistics.median(mine for mine, _ in taken) / statistics.median(theirs for _, theirs in taken)
-    report.bars += [Bar("bury of all runs, times the least", bury_s / rename_s, 2), Bar("the same, medians", median, 2)]
+    report.bars.append(Bar("bury of all runs, times the least", bury_s / rename_s, 2))
+    report.rows += _mlflow(ours.parent / "mlflow", len(runs))
     shutil.rmtree(ours.parent)
     return report.print(given.json)
+
+
+def _mlflow(folder: Path, runs: int) -> list[dict[str, Any]]:
+    if not PEERS.exists():
+        print("make bench-peers installs MLflow to compare with", file=sys.stderr)
+        return []
+    given = json.dumps({"runs": runs, "files": FILES, "size": SIZE, "folder": folder.as_posix()})
+    with Databases() as databases, databases.bare() as name:
+        command, env = [str(PEERS), str(ROOT / "benchmarks" / "mlflow_deletion.py"), given], databases.env(name)
+        done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
 
 
 def _planted(name: str, runs: list[str]) -> Path:
