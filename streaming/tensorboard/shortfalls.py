@@ -1,6 +1,7 @@
 """Where TensorBoard is known to show less of a run than the registry has, by the run's name.
 
-Measured with TensorBoard 2.21 and its fast loader: it hides the points before a restart inside a file, keeps the old
+Measured with TensorBoard 2.21 and its fast loader: it hides the points before a restart inside a file or in an
+earlier file of the folder (overlaps.py), keeps the old
 content of a file that was replaced, stops at a record whose length is damaged, and takes one with damaged content.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from django.db.models import F, Prefetch, Q, QuerySet
 
 from runs.models import LogFile, Run, Segment
+from streaming.tensorboard import overlaps
 
 #: Runs that are named; files that are looked at for them.
 NAMED, LOOKED_AT = 20, 500
@@ -42,12 +44,18 @@ def of_sources(sources: Iterable[int]) -> Shortfalls:
     for file in looked_at[:LOOKED_AT]:
         if reasons := list(reasons_of(file)):
             found.setdefault(file.run_id, Shortfall(file.run, [])).reasons.extend(reasons)
-    return Shortfalls(list(found.values())[:NAMED], len(found), len(looked_at) <= LOOKED_AT)
+    suspects = overlaps.suspects(active)
+    again = overlaps.of_runs(suspects) if suspects else {}
+    for run in Run.objects.filter(pk__in=again).select_related("dataset").only("name", "dataset__name") if again else ():
+        found.setdefault(run.pk, Shortfall(run, [])).reasons.extend(again[run.pk])
+    are_all = len(looked_at) <= LOOKED_AT and len(suspects) < overlaps.MOST
+    return Shortfalls(list(found.values())[:NAMED], len(found), are_all)
 
 
 def of_run(run: Run) -> list[str]:
     """What TensorBoard does not show of one run."""
-    return [reason for file in _suspect(Q(run=run))[:NAMED] for reason in reasons_of(file)]
+    again = overlaps.of_runs([run.pk]) if overlaps.suspects(Q(run=run)) else {}
+    return [reason for file in _suspect(Q(run=run))[:NAMED] for reason in reasons_of(file)] + again.get(run.pk, [])
 
 
 def _suspect(which: Q) -> QuerySet[LogFile]:
