@@ -16,8 +16,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-import fsspec
-
 from retention import manifest
 from retention.files import Refused, shown
 
@@ -93,6 +91,8 @@ def at(url: str) -> Destination:
     scheme, found, rest = url.partition("://")
     if not found or scheme == "file":
         return Folder(rest if found else url)
+    from retention.remote import Remote  # fsspec is loaded where it is used
+
     return Remote(url)
 
 
@@ -131,7 +131,7 @@ class Folder(Destination):
 
     def names(self) -> list[str]:
         with suppress(FileNotFoundError), self._folder() as folder:
-            return sorted(_named(file) for file in os.listdir(folder) if _named(file))
+            return sorted(named(file) for file in os.listdir(folder) if named(file))
         return []
 
     def refuse_within(self, roots: Iterable[str]) -> None:
@@ -242,95 +242,7 @@ class FolderDraft(Draft):
         raise Refused(f"there is an archive {self.name} already; none is ever written over")
 
 
-class Remote(Destination):
-    """Any file system of fsspec: no rename there, so the archive comes first and the manifest last."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        try:
-            self.fs, self.path = fsspec.url_to_fs(self.url)
-        except (ValueError, ImportError) as error:
-            raise Refused(f"{self.url} is no destination for archives: {error}") from None
-
-    @contextmanager
-    def new(self, name: str) -> Iterator[Draft]:
-        self.refuse_existing(checked(name))
-        try:
-            with closing(RemoteDraft(self, name)) as draft:
-                yield draft
-        except OSError as error:
-            raise failure(self.url, error) from error
-
-    def open(self, name: str) -> IO[bytes]:
-        return self._open(checked(name) + DATA)
-
-    def sealed(self, name: str) -> bytes:
-        with self._open(checked(name) + MANIFEST) as file:
-            return bytes(file.read(manifest.MOST))
-
-    def names(self) -> list[str]:
-        self.fs.invalidate_cache()
-        try:
-            found = self.fs.ls(self.path, detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(filter(None, (_named(path.rpartition("/")[2]) for path in found)))
-
-    def key(self, file: str) -> str:
-        """Where a file lies there."""
-        return f"{self.path}/{file}"
-
-    def _open(self, file: str) -> IO[bytes]:
-        self.fs.invalidate_cache()
-        try:
-            opened: IO[bytes] = self.fs.open(self.key(file), "rb", cache_type="readahead")
-        except FileNotFoundError:
-            raise NotThere(f"there is no {file} in {self.url}") from None
-        return opened
-
-    def has(self, name: str) -> bool:
-        """Whether this archive exists."""
-        self.fs.invalidate_cache()
-        return bool(self.fs.exists(self.key(name + MANIFEST)))
-
-    def refuse_existing(self, name: str) -> None:
-        """An archive is never written over."""
-        if self.has(name):
-            raise Refused(f"there is an archive {name} already; none is ever written over")
-
-
-class RemoteDraft(Draft):
-    """An upload; until its manifest follows, what it left is no archive, and the next one replaces it."""
-
-    def __init__(self, to: Remote, name: str) -> None:
-        self.to, self.url, self.name, self.published = to, to.url, name, False
-        to.fs.makedirs(to.path, exist_ok=True)
-        self.file = to.fs.open(to.key(name + DATA), "wb")
-
-    def _write(self, data: bytes) -> int:
-        return int(self.file.write(data))
-
-    def settle(self) -> IO[bytes]:
-        self.file.close()
-        return self.to.open(self.name)
-
-    def publish(self, sealed: bytes) -> None:
-        self.to.refuse_existing(self.name)
-        self.to.fs.pipe_file(self.to.key(self.name + MANIFEST), sealed)
-        self.published = True
-
-    def close(self) -> None:
-        """An upload that was broken off is taken back."""
-        if self.published or self.to.has(self.name):
-            return
-        if not self.file.closed:
-            discard = getattr(self.file, "discard", self.file.close)
-            discard()
-        with suppress(FileNotFoundError):
-            self.to.fs.rm_file(self.to.key(self.name + DATA))
-
-
-def _named(file: str) -> str:
+def named(file: str) -> str:
     """The archive whose manifest this file is, else nothing."""
     name = file.removesuffix(MANIFEST)
     return name if name != file and NAME.fullmatch(name) else ""

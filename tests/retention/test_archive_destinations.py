@@ -174,3 +174,23 @@ def test_an_upload_that_arrived_changed_is_never_an_archive(tmp_path, memory):
     again = pack(tmp_path, memory)
     memory.fs.pipe("/logs/archives/one.tar.zst", data[:5000] + b"x" + data[5001:])
     assert isinstance(archive.verify(memory, "one", again.manifest_sha256), Broken)
+
+
+def test_errors_that_only_one_file_system_knows_are_told_in_words_and_leave_no_archive(tmp_path, memory, monkeypatch):
+    class Throttled(Exception):
+        """As botocore and others raise."""
+
+    def throttled(*_args: object, **_more: object) -> None:
+        raise Throttled("slow down")
+
+    plant(tmp_path / "run", {"x": "1"})
+    monkeypatch.setattr(memory.fs, "pipe_file", throttled)
+    with pytest.raises(Refused, match="memory://logs/archives cannot be written: Throttled: slow down"):
+        pack(tmp_path, memory)
+    assert memory.fs.find("/") == []
+    monkeypatch.undo()
+    written = pack(tmp_path, memory)
+    monkeypatch.setattr(memory.fs, "open", throttled)
+    assert archive.verify(memory, "one") == Broken("one", "it cannot be read: Throttled: slow down")
+    monkeypatch.undo()
+    assert archive.verify(memory, "one") == written

@@ -1,0 +1,145 @@
+"""Archives in any file system that fsspec knows: S3, GCS, SFTP and others."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import IO, Any
+
+import fsspec
+
+from retention import manifest
+from retention.destinations import DATA, MANIFEST, Destination, Draft, NotThere, checked, failure, named
+from retention.files import Refused
+
+#: Where there are no folders, and a bucket that is not there is a typing error.
+OBJECTS = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
+#: Bytes asked for at a time.
+PIECE = 2**20
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Each file system has errors of its own; for us they are all those of a file system."""
+    try:
+        yield
+    except (OSError, Refused):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+class Reading(io.RawIOBase):
+    """A file there, from its beginning."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        with asking():
+            data = self.file.read(len(into))
+        into[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+class Remote(Destination):
+    """Any file system of fsspec: no rename there, so the archive comes first and the manifest last."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            with asking():
+                self.fs, self.path = fsspec.url_to_fs(self.url)
+        except OSError as error:
+            raise Refused(f"{self.url} is no destination for archives: {error}") from None
+
+    @contextmanager
+    def new(self, name: str) -> Iterator[Draft]:
+        self.refuse_existing(checked(name))
+        try:
+            with closing(RemoteDraft(self, name)) as draft:
+                yield draft
+        except OSError as error:
+            raise failure(self.url, error) from error
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._open(checked(name) + DATA)
+
+    def sealed(self, name: str) -> bytes:
+        with self._open(checked(name) + MANIFEST) as file:
+            return bytes(file.read(manifest.MOST))
+
+    def names(self) -> list[str]:
+        try:
+            with asking():
+                self.fs.invalidate_cache()
+                found = self.fs.ls(self.path, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(filter(None, (named(path.rpartition("/")[2]) for path in found)))
+
+    def key(self, file: str) -> str:
+        """Where a file lies there."""
+        return f"{self.path}/{file}"
+
+    def _open(self, file: str) -> IO[bytes]:
+        try:
+            with asking():
+                self.fs.invalidate_cache()
+                return io.BufferedReader(Reading(self.fs.open(self.key(file), "rb", cache_type="readahead")), PIECE)
+        except FileNotFoundError:
+            raise NotThere(f"there is no {file} in {self.url}") from None
+
+    def has(self, name: str) -> bool:
+        """Whether this archive exists."""
+        with asking():
+            self.fs.invalidate_cache()
+            return bool(self.fs.exists(self.key(name + MANIFEST)))
+
+    def refuse_existing(self, name: str) -> None:
+        """An archive is never written over."""
+        if self.has(name):
+            raise Refused(f"there is an archive {name} already; none is ever written over")
+
+
+class RemoteDraft(Draft):
+    """An upload; until its manifest follows, what it left is no archive, and the next one replaces it."""
+
+    def __init__(self, to: Remote, name: str) -> None:
+        self.to, self.url, self.name, self.published = to, to.url, name, False
+        with asking():
+            if to.url.partition("://")[0] not in OBJECTS:
+                to.fs.makedirs(to.path, exist_ok=True)
+            self.file = to.fs.open(to.key(name + DATA), "wb")
+
+    def _write(self, data: bytes) -> int:
+        with asking():
+            return int(self.file.write(data))
+
+    def settle(self) -> IO[bytes]:
+        with asking():
+            self.file.close()
+        return self.to.open(self.name)
+
+    def publish(self, sealed: bytes) -> None:
+        self.to.refuse_existing(self.name)
+        with asking():
+            self.to.fs.pipe_file(self.to.key(self.name + MANIFEST), sealed)
+        self.published = True
+
+    def close(self) -> None:
+        """An upload that was broken off is taken back."""
+        if self.published or self.to.has(self.name):
+            return
+        with asking(), suppress(FileNotFoundError):
+            if not self.file.closed:
+                getattr(self.file, "discard", self.file.close)()
+            self.to.fs.rm_file(self.to.key(self.name + DATA))
