@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TextIO
 
 from django.conf import settings
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
 from retention.candidates import Candidate
 from retention.plan import Chosen, Draft
+from retention.work import Progress
 from runs import masks
 from runs.progress import size
 from runs.readers.naming import display
+from runs.readers.plain import plain
 from runs.status import duration
 
 #: Columns where no terminal says how many.
@@ -115,6 +121,37 @@ def manner(draft: Draft) -> str:
 def dollars(count: int) -> str:
     """What so many bytes cost a month."""
     return f"${settings.TRAINMON_STORAGE_PRICE * count / GB:,.2f} a month"
+
+
+@contextmanager
+def bar(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Progress of a plan: runs looked at, on standard error where a terminal is there."""
+    with _progress(TextColumn("looking at runs"), BarColumn(), MofNCompleteColumn(), quiet=quiet) as drawn:
+        task = drawn.add_task("", total=total)
+        yield lambda number: drawn.update(task, completed=number)
+
+
+@contextmanager
+def steps(total: int, archive: bool, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Progress of the work: bytes written and read again for the archives, then bytes moved."""
+    columns = TextColumn("{task.fields[what]}", markup=False), BarColumn(), DownloadColumn(binary_units=True)
+    with _progress(*columns, TimeElapsedColumn(), quiet=quiet) as drawn:
+        # an archive is written, then read again
+        task = drawn.add_task("", total=total * (3 if archive else 1), what="")
+        yield lambda said: drawn.update(
+            task, advance=said.bytes, what=f"{said.step} {display(said.run.encode('utf-8', 'backslashreplace'))[:40]}")
+
+
+def _progress(*columns: ProgressColumn, quiet: bool) -> RichProgress:
+    return RichProgress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty())
+
+
+def whoever() -> str:
+    """The user of this machine who gave the command."""
+    try:
+        return f"{plain(getpass.getuser())[:100]} (console)"
+    except (KeyError, OSError):
+        return "console"
 
 
 def ask(question: str) -> str | None:

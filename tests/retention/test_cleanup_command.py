@@ -11,9 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 
+from retention import plan
 from retention.candidates import candidates
 from retention.console import colour
-from retention.models import Plan
+from retention.models import Hold, Plan, Tombstone
+from retention.turn import turn
 from runs.models import AuditEntry, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
 
@@ -122,3 +124,191 @@ def test_the_age_is_coloured_by_the_thresholds(source, settings):
     assert [colour(row, now()) for row in rows] == ["red", "yellow", "green"]
     settings.TRAINMON_OLD_DAYS, settings.TRAINMON_FRESH_DAYS = 30, 5
     assert [colour(row, now()) for row in rows] == ["yellow", "green", "green"]
+
+
+# what is really done
+
+
+@pytest.fixture
+def archives(tmp_path: Path, settings: Any) -> Path:
+    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
+    return tmp_path / "archive"
+
+
+def audited() -> list[str]:
+    return list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))
+
+
+def stages() -> dict[str, str]:
+    return dict(Run.objects.values_list("name", "lifecycle_stage"))
+
+
+def test_selected_runs_are_archived_and_lie_in_the_trash_and_others_stay(source, archives):
+    run_at(source, "a", sizes=(2048, 10)), run_at(source, "b", days=2)
+    before = content(Path(source.root))
+    code, out, err = command("--select", "old", "--yes", "--why", "the volume is full")
+    assert (code, err) == (0, "") and "1 runs are in the trash" in out and "Nothing failed." in out
+    assert content(Path(source.root)) == {path: what for path, what in before.items() if path.startswith("b")}
+    assert stages() == {"a": "buried", "b": "active"}
+    assert command("verify", name="archives")[0] == 0
+    tomb = Tombstone.objects.get()
+    assert (tomb.size, tomb.archive.state, tomb.planned.step) == (2058, "verified", "buried")
+    assert audited() == ["confirm cleanup", "archive run", "bury run", "finish cleanup"]
+    bury = AuditEntry.objects.get(action="bury run")
+    assert (bury.why, bury.details["bytes"], "(console)" in bury.who) == ("the volume is full", 2058, True)
+
+
+def test_without_a_terminal_nobody_is_asked_and_nothing_done(source, archives):
+    run_at(source, "a")
+    before = content(Path(source.root))
+    code, _, err = command("--select", "all")
+    assert code == 2 and "--yes" in err
+    assert content(Path(source.root)) == before and not Plan.objects.exists()
+
+
+def test_a_token_is_good_for_exactly_what_it_was_given_for(source, archives):
+    run_at(source, "a")
+    token = asked("--select", "all", "--dry-run")["token"]
+    run_at(source, "b")
+    code, _, err = command("--select", "all", "--confirm", token)
+    assert code == 2 and "new dry run" in err and not Plan.objects.exists()
+    assert asked("--select", "0", "--confirm", token)["left"] == [] and stages() == {"a": "buried", "b": "active"}
+
+
+def test_what_must_stay_is_named_and_ends_with_1_and_the_rest_goes(source, archives):
+    run_at(source, "a"), run_at(source, "b", pinned=True), run_at(source, "c", status="running")
+    code, _, err = command("--select", "all", "--yes")
+    assert code == 1 and "b: skipped: is pinned" in err and "c: skipped: is running" in err
+    assert stages() == {"a": "buried", "b": "active", "c": "active"}
+    assert command("--select", "0", "--yes", "--force")[0] == 0 and stages()["b"] == "buried"
+    assert command("--select", "0", "--yes")[0] == 1
+
+
+def test_a_run_that_changes_after_the_confirmation_stays_and_the_others_go(source, archives, monkeypatch):
+    run_at(source, "a"), run_at(source, "b")
+    confirm = plan.confirm
+
+    def late(*args: Any) -> Plan:
+        (Path(source.root) / "a/sub/file-1").write_bytes(b"more than before")
+        return confirm(*args)
+
+    monkeypatch.setattr(plan, "confirm", late)
+    code, _, err = command("--select", "all", "--yes")
+    assert code == 1 and "a: skipped" in err and "changed" in err
+    assert stages() == {"a": "active", "b": "buried"}
+    assert (Path(source.root) / "a/sub/file-1").read_bytes() == b"more than before"
+
+
+def test_a_buried_run_comes_back_as_it_was(source, archives):
+    run = run_at(source, "ds/a", sizes=(2048, 10, 0))
+    before = content(Path(source.root) / "ds/a")
+    command("--select", "all", "--yes")
+    assert not (Path(source.root) / "ds/a").exists()
+    assert json.loads(command("--json", name="restore")[1])["trash"][0]["id"] == run.pk
+    assert command(str(run.pk), name="restore")[:2] == (0, "a is back, from its trash.\n")
+    assert content(Path(source.root) / "ds/a") == before and stages() == {"a": "active"}
+    assert command(name="restore")[1] == "Nothing lies in the trash.\n"
+
+
+def test_the_trash_is_purged_after_its_time_and_the_archive_still_brings_the_run_back(source, archives):
+    run = run_at(source, "a", sizes=(5000, 10))
+    before = content(Path(source.root))
+    assert command("--select", "all", "--yes", "--grace", "7d")[0] == 0
+    assert json.loads(command("--purge", "--json")[1]) == {"purged": [], "freed": 0, "kept": []}
+    Tombstone.objects.update(purge_after=now())
+    told = json.loads(command("--purge", "--json")[1])
+    assert (told["purged"], told["freed"], stages()) == ([run.pk], Tombstone.objects.get().frees, {"a": "purged"})
+    assert [one.name for one in Path(source.root).parent.rglob("*") if "plan" in one.name and "archive" not in str(one)] == []
+    assert command(str(run.pk), name="restore")[:2] == (0, "a is back, from its archive.\n")
+    assert content(Path(source.root)) == before and stages() == {"a": "active"}
+    assert audited()[-2:] == ["purge run", "restore run"]
+
+
+def test_an_override_deletes_without_an_archive_and_the_trail_says_so(source, archives):
+    run = run_at(source, "a")
+    assert command("--select", "all", "--yes", "--no-archive", "--grace", "0d")[0] == 0
+    assert AuditEntry.objects.get(action="confirm cleanup").details["archive"] is False
+    assert command("--purge")[0] == 0 and not archives.exists()
+    code, _, err = command(str(run.pk), name="restore")
+    assert code == 1 and "without an archive" in err and stages() == {"a": "purged"}
+
+
+@pytest.mark.parametrize("harm", ["byte", "manifest", "gone"])
+def test_without_a_sound_archive_nothing_is_purged(source, archives, harm):
+    run_at(source, "a", sizes=(5000,))
+    command("--select", "all", "--yes", "--grace", "0d")
+    data, manifest = next(archives.glob("*.tar.zst")), next(archives.glob("*.manifest.json"))
+    if harm == "gone":
+        data.unlink()
+    else:
+        hurt = bytearray((path := data if harm == "byte" else manifest).read_bytes())
+        hurt[len(hurt) // 2] ^= 1
+        path.write_bytes(hurt)
+    code, _, err = command("--purge")
+    assert code == 1 and "its archive cannot be relied on" in err and stages() == {"a": "buried"}
+    code, out, _ = command("verify", "--json", name="archives")
+    assert code == 1 and json.loads(out)["archives"][0]["state"] == "broken"
+
+
+def test_a_run_that_is_pinned_or_held_in_the_trash_is_not_purged(source, archives):
+    one, two = run_at(source, "a"), run_at(source, "b")
+    command("--select", "all", "--yes", "--grace", "0d")
+    Run.objects.filter(pk=one.pk).update(pinned=True)
+    Hold.objects.create(run=two, reason="audit")
+    code, _, err = command("--purge")
+    assert code == 1 and "pinned" in err and "is held: audit" in err
+    assert stages() == {"a": "buried", "b": "buried"}
+
+
+def test_a_buried_run_that_grows_is_not_purged_but_named(source, archives):
+    run_at(source, "a")
+    command("--select", "all", "--yes", "--grace", "0d")
+    grave = next(Path(source.root).parent.glob(".trainmon-trash/run-*-plan-*/sub"))
+    (grave / "late").write_text("still writing")
+    code, _, err = command("--purge")
+    assert code == 1 and "changed since it was buried" in err
+    assert Tombstone.objects.get().grew == ["'sub'", "'sub/late'"] and stages() == {"a": "buried"}
+
+
+def test_a_run_is_not_restored_over_what_lies_in_its_place(source, archives):
+    run = run_at(source, "a")
+    command("--select", "all", "--yes")
+    other = Path(source.root) / "a"
+    other.mkdir()
+    code, _, err = command(str(run.pk), name="restore")
+    assert code == 1 and "something lies at a now" in err and stages() == {"a": "buried"}
+    other.rmdir()
+    new = run_at(source, "a", name="new")
+    assert command(str(run.pk), name="restore")[0] == 1 and Run.objects.get(pk=new.pk).lifecycle_stage == "active"
+
+
+def test_an_archive_is_unpacked_elsewhere_and_the_registry_stays_as_it_is(source, archives, tmp_path):
+    run = run_at(source, "a", sizes=(5000, 7))
+    before = content(Path(source.root) / "a")
+    command("--select", "all", "--yes")
+    assert command(str(run.pk), "--to", str(tmp_path / "copy"), name="restore")[0] == 0
+    assert content(tmp_path / "copy") == before and stages() == {"a": "buried"}
+    assert command(str(run.pk), "--to", "copy", name="restore")[0] == 2
+    assert command(str(run.pk), "--to", str(tmp_path / "copy"), name="restore")[0] == 1
+
+
+def test_there_is_no_restoring_what_is_not_there(db):
+    assert command("99999999999999999999", name="restore")[0] == 2
+    assert command("verify", "nothing", name="archives")[0] == 2
+    assert command("list", name="archives")[1] == "There are no archives.\n"
+
+
+def test_an_archive_inside_the_logs_is_refused_and_nothing_is_touched(source, settings):
+    run_at(source, "a")
+    settings.TRAINMON_ARCHIVE = f"{source.root}/archive"
+    before = content(Path(source.root))
+    code, _, err = command("--select", "all", "--yes")
+    assert code == 1 and "inside the logs" in err
+    assert content(Path(source.root)) == before and stages() == {"a": "active"}
+
+
+def test_two_cleanups_exclude_each_other(source):
+    run_at(source, "a")
+    with turn():
+        code, _, err = command("--select", "all", "--yes")
+    assert code == 1 and "another cleanup is at work" in err and stages() == {"a": "active"}

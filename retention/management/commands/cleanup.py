@@ -11,17 +11,22 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
-from retention import console, plan
+from retention import console, plan, purging, returning, work
 from retention.candidates import Candidate, candidates
+from retention.files import Refused
+from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
+from retention.turn import Busy, Lost, Turn, turn
 from runs.models import Run, Trainer
+from runs.progress import size
+from runs.readers.plain import plain
 from runs.status import duration
 
 
 class Command(BaseCommand):
-    """Exit codes: 0 all well, 2 bad arguments."""
+    """Exit codes: 0 all done, or nothing to do; 1 something that was selected is still there; 2 bad arguments, nothing done."""
 
-    help = "List runs, oldest first, and say what deleting those that are selected would mean."
+    help = "List runs, oldest first, and clean up those that are selected: archive, check, move to the trash."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--trainer", metavar="SLUG", default="all", help="only the runs of this trainer (default: all)")
@@ -32,25 +37,164 @@ class Command(BaseCommand):
         parser.add_argument("--archive", action="store_true", default=True, help="archive and check first (the default)")
         parser.add_argument("--grace", metavar="AGE", help="how long runs stay in the trash (default: TRAINMON_CLEANUP_GRACE)")
         parser.add_argument("--force", action="store_true", help="pinned and bookmarked runs, too")
+        parser.add_argument("--why", default="", help="a reason, for the audit trail")
+        parser.add_argument("--yes", action="store_true", help="do it without asking")
+        parser.add_argument("--confirm", metavar="TOKEN", help="do it if it is exactly what a dry run gave this token for")
+        parser.add_argument("--resume", action="store_true", help="only finish what was cut off")
+        parser.add_argument("--purge", action="store_true", help="delete what has lain in the trash for its time")
         parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List, then plan what was selected."""
+        """One of: finish what was cut off, purge what is due, or list, plan and clean up."""
+        try:
+            if options["resume"]:
+                self.resume(options)
+            elif options["purge"]:
+                self.purge(options)
+            else:
+                self.clean(options)
+        except (Busy, Lost) as error:
+            raise CommandError(str(error), returncode=1) from None
+
+    def clean(self, options: dict[str, Any]) -> None:
+        """List, plan what was selected, ask, do it."""
+        if not options["dry_run"]:
+            self.resume_first(options)
         at = now()
         rows, than = self.listed(options, at)
-        said = self.said(options)
-        if not options["json"]:
-            self.show_list(rows, options)
+        self.show_list(rows, at, options)
+        draft, said = self.drafted(rows, than, at, options)
+        if draft is None:
+            return
+        self.show_plan(draft, options)
+        if not draft.going:
+            self.tell_json(options, planned(draft, at) | {"dry_run": options["dry_run"]})
+            raise SystemExit(0 if options["dry_run"] else 1)
+        if options["dry_run"]:
+            self.say(options, "A dry run: nothing was deleted.")
+            return self.tell_json(options, planned(draft, at) | {"dry_run": True})
+        if self.agreed(draft, options):
+            self.carry_out(draft, said, at, options)
+
+    def drafted(
+        self, rows: list[Candidate], than: timedelta, at: datetime, options: dict[str, Any]
+    ) -> tuple[plan.Draft | None, str]:
+        """The plan for what was selected; None where nothing was."""
+        said = self.said(rows, than, at, options)
         if said is None or not rows:
-            return self.tell_json(options, {"runs": [as_json(row, at) for row in rows]})
+            self.tell_json(options, {"runs": [as_json(row, at) for row in rows]})
+            return None, ""
         chosen = self.chosen(said, rows, than, at)
         if not chosen:
-            self.say(options, "Nothing is selected.")
-            return self.tell_json(options, {"runs": [], "going": [], "staying": []})
-        draft = plan.draft(chosen, self.manner(options), at)
-        self.show_plan(draft, options)
-        self.say(options, "Nothing was deleted.")
-        self.tell_json(options, planned(draft, at) | {"dry_run": True})
+            self.say(options, "Nothing is selected, nothing was deleted.")
+            self.tell_json(options, {"going": [], "staying": []})
+            return None, ""
+        with console.bar(len(chosen), quiet=options["json"]) as tell:
+            return plan.draft(chosen, self.manner(options), at, tell), said
+
+    def agreed(self, draft: plan.Draft, options: dict[str, Any]) -> bool:
+        """Whether it is to be done: somebody said so, or is asked now."""
+        if options["confirm"] is not None:
+            if options["confirm"] != draft.token:
+                self.refuse("Nothing was deleted: what would go is not what this token was given for. Look at a new dry run.")
+            return True
+        if options["yes"]:
+            return True
+        if options["json"] or not console.is_terminal():
+            self.refuse("Nothing was deleted: there is nobody to ask. --yes does it without, --dry-run only tells.")
+        total = size(draft.total("size"))
+        if console.agrees(f"Clean up {len(draft.going):,} runs, {total}?"):
+            return True
+        self.stdout.write("Nothing was deleted.")
+        return False
+
+    def carry_out(self, draft: plan.Draft, said: str, at: datetime, options: dict[str, Any]) -> None:
+        """Archive and bury."""
+        with turn() as held:
+            made = plan.confirm(draft, author(options, said), draft.token)
+            with console.steps(draft.total("size"), made.archive, quiet=options["json"]) as tell:
+                work.carry_out(made, held, tell)
+        self.sum_up(made, planned(draft, at) | {"dry_run": False}, options)
+
+    def resume_first(self, options: dict[str, Any]) -> None:
+        """What was cut off is ended before anything new is begun, where somebody wants something done."""
+        left = work.unfinished()
+        if not left and not returning.cut_off():
+            return
+        ready = options["yes"] or options["confirm"] is not None
+        asked = not options["json"] and console.is_terminal()
+        if ready or (asked and console.agrees(f"{left[0] if left else 'A restore'} was cut off. Go on with it?")):
+            with turn() as held:
+                self.finish(held, options)
+        elif not asked:
+            self.stderr.write("A cleanup was cut off: cleanup --resume ends it.")
+
+    def finish(self, held: Turn, options: dict[str, Any]) -> list[Plan]:
+        """Whatever was cut off comes to its end."""
+        left = work.unfinished()
+        for old in left:
+            self.say(options, f"First the end of {old}, which was cut off.")
+            work.carry_out(old, held)
+        for planned in returning.cut_off():
+            self.say(options, f"{console.cell(planned.run.name).plain} was on its way back.")
+            try:
+                returning.restore(planned.run, held, author(options, "").who)
+            except Refused as refused:
+                self.stderr.write(self.style.ERROR(f"{console.cell(planned.run.name).plain} {refused}"))
+        return left
+
+    def resume(self, options: dict[str, Any]) -> None:
+        """Only that."""
+        with turn() as held:
+            left = self.finish(held, options)
+        if not left:
+            self.say(options, "Nothing was cut off.")
+            return self.tell_json(options, {"plans": []})
+        for old in left:
+            self.sum_up(old, {"plan": old.pk}, options)
+
+    def sum_up(self, made: Plan, told: dict[str, Any], options: dict[str, Any]) -> None:
+        """What became of each run; 1 where one is still there."""
+        rows = list(made.runs.select_related("run"))
+        gone = [row for row in rows if row.step == PlannedRun.Step.BURIED]
+        rest = [row for row in rows if row.step != PlannedRun.Step.BURIED]
+        frees = sum(row.frees for row in gone)
+        for row in rest:
+            if not options["json"]:
+                self.stderr.write(self.style.ERROR(f"{console.cell(row.run.name).plain}: {row.step}: {row.error}"))
+        if gone:
+            until = f"{now() + made.grace:%Y-%m-%d %H:%M} UTC"
+            self.say(options, f"{len(gone):,} runs are in the trash. Until {until} restore brings them back; after that "
+                              f"cleanup --purge deletes them, which frees {size(frees)} ({console.dollars(frees)}).")
+        self.say(options, f"{len(rest):,} runs are still there." if rest else "Nothing failed.")
+        self.tell_json(options, told | {"plan": made.pk, "buried": [row.run_id for row in gone], "frees": frees, "left": [
+            {"id": row.run_id, "step": row.step, "reason": row.error} for row in rest]})
+        if rest:
+            raise SystemExit(1)
+
+    def purge(self, options: dict[str, Any]) -> None:
+        """Delete what is past its grace period."""
+        at = now()
+        tombs = purging.due(at)
+        if options["dry_run"]:
+            total = size(sum(tomb.frees for tomb in tombs))
+            self.say(options, f"{len(tombs):,} runs are due, {total}. A dry run: nothing was deleted.")
+            return self.tell_json(options, {"due": [tomb.run_id for tomb in tombs], "dry_run": True})
+        with turn() as held:
+            self.finish(held, options)
+            outcomes = purging.purge_all(purging.due(at), held, at)
+        gone = [one for one in outcomes if isinstance(one, purging.Purged)]
+        kept = [one for one in outcomes if isinstance(one, purging.Kept)]
+        freed = sum(one.freed for one in gone)
+        for one in kept:
+            if not options["json"]:
+                self.stderr.write(self.style.ERROR(f"{console.cell(one.tomb.run.name).plain} stays in the trash: {one.why}"))
+        saved = f"{size(freed)} are free, {console.dollars(freed)} saved"
+        self.say(options, f"{len(gone):,} runs were purged, {len(kept):,} stay. {saved}.")
+        self.tell_json(options, {"purged": [one.tomb.run_id for one in gone], "freed": freed,
+                                 "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept]})
+        if kept:
+            raise SystemExit(1)
 
     def listed(self, options: dict[str, Any], at: datetime) -> tuple[list[Candidate], timedelta]:
         """The runs to choose from, and the age from which one is old."""
@@ -66,21 +210,36 @@ class Command(BaseCommand):
         than = self.aged(options["older_than"])
         return [row for row in rows if row.is_older(than, at)], than
 
-    def said(self, options: dict[str, Any]) -> str | None:
-        """The selection in words; None where nobody made one."""
-        if options["select"] is None and options["older_than"] is not None:
-            return "old"
-        return options["select"]
+    def said(self, rows: list[Candidate], than: timedelta, at: datetime, options: dict[str, Any]) -> str | None:
+        """The selection in words, asked for where somebody sits there; None where nobody made one."""
+        if options["select"] is not None or not rows:
+            return options["select"]
+        if console.is_terminal() and not (options["json"] or options["yes"] or options["confirm"]):
+            return self.asked(rows, than, at)
+        return "old" if options["older_than"] is not None else None
+
+    def asked(self, rows: list[Candidate], than: timedelta, at: datetime) -> str:
+        """What somebody selects; asked again where it is wrong."""
+        while True:
+            said = console.ask("Select runs (0 2 5, 0-5, all, old; nothing to cancel): ") or ""
+            try:
+                self.numbers(said, rows, than, at)
+                return said
+            except Invalid as error:
+                self.stdout.write(self.style.ERROR(str(error)))
 
     def chosen(self, said: str, rows: list[Candidate], than: timedelta, at: datetime) -> list[tuple[Candidate, str]]:
         """The selected runs, each with the reason."""
-        old = {number for number, row in enumerate(rows) if row.is_older(than, at)}
         try:
-            numbers = select(said, len(rows), old)
+            numbers = self.numbers(said, rows, than, at)
         except Invalid as error:
             self.refuse(f"Nothing was selected. {error}")
         named = by_number(said)
         return [(rows[number], "selected by number" if named else _reason(said, rows[number], at)) for number in numbers]
+
+    def numbers(self, said: str, rows: list[Candidate], than: timedelta, at: datetime) -> list[int]:
+        """The places in the list that are meant."""
+        return select(said, len(rows), {number for number, row in enumerate(rows) if row.is_older(than, at)})
 
     def manner(self, options: dict[str, Any]) -> plan.Options:
         """How it is to be done."""
@@ -94,12 +253,13 @@ class Command(BaseCommand):
         except Invalid as error:
             self.refuse(str(error))
 
-    def show_list(self, rows: list[Candidate], options: dict[str, Any]) -> None:
+    def show_list(self, rows: list[Candidate], at: datetime, options: dict[str, Any]) -> None:
         """The numbered list."""
         if not rows:
             older = f" older than {options['older_than']}" if options["older_than"] else ""
             return self.say(options, f"There are no runs{older}: nothing to clean up.")
-        console.out(self.stdout).print(console.runs(rows, now()))
+        if not options["json"]:
+            console.out(self.stdout).print(console.runs(rows, at))
 
     def show_plan(self, draft: plan.Draft, options: dict[str, Any]) -> None:
         """What would go and what must stay."""
@@ -110,8 +270,7 @@ class Command(BaseCommand):
             screen.print(console.staying(draft))
         if draft.going:
             screen.print(console.going(draft))
-            saved = console.dollars(draft.total("frees"))
-            self.stdout.write(f"They are {console.manner(draft)}. Then they are purged: {saved} saved.")
+            self.stdout.write(f"They are {console.manner(draft)}. Purging them saves {console.dollars(draft.total('frees'))}.")
         else:
             self.stdout.write("None of the selected runs may go.")
 
@@ -128,6 +287,11 @@ class Command(BaseCommand):
     def refuse(self, why: str) -> NoReturn:
         """Bad arguments: exit 2."""
         raise CommandError(why, returncode=2)
+
+
+def author(options: dict[str, Any], said: str) -> plan.Author:
+    """Whoever sits at this machine."""
+    return plan.Author(console.whoever(), "console", plain(options["why"])[:2000], plain(said)[:2000])
 
 
 def as_json(row: Candidate, at: datetime) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""The end of the grace period: the files of buried runs are deleted; run, series and notes stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from retention import archive, destinations, files, graves, journal
+from retention.candidates import candidates
+from retention.models import Archive, Tombstone
+from retention.turn import Turn
+from retention.work import Progress, Report, Step, silent
+from runs.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """A run whose files are gone."""
+
+    tomb: Tombstone
+    freed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A buried run that was not purged, and why."""
+
+    tomb: Tombstone
+    why: str
+
+
+def lying() -> list[Tombstone]:
+    """What lies in the trash, by the journal; those first that are due first."""
+    rows = Tombstone.objects.filter(purged_at=None, restored_at=None).exclude(planned__step=Step.RESTORING)
+    rows = rows.select_related("planned__plan__by", "planned__run", "run", "source__trainer", "archive")
+    return list(rows.defer("source__verdicts", "source__fingerprint").order_by("purge_after", "pk"))
+
+
+def due(at: datetime) -> list[Tombstone]:
+    """What is past its grace period, and what was being purged when somebody was killed."""
+    return [tomb for tomb in lying() if tomb.purge_after <= at or tomb.planned.step == Step.PURGING]
+
+
+def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report = silent) -> list[Purged | Kept]:
+    """Purge these; one that must stay, or cannot be deleted, does not stop the others."""
+    done: list[Purged | Kept] = []
+    for tomb in tombs:
+        turn.check()
+        report(Progress(tomb.run.name, "purging"))
+        done.append(_purge(tomb, at, report))
+    for tomb in Tombstone.objects.exclude(purged_at=None).filter(planned__step=Step.PURGING).select_related("planned", "source"):
+        graves.forget(tomb.source.root, tomb.grave)
+        journal.mark(tomb.planned, Step.PURGED)
+    return done
+
+
+def _purge(tomb: Tombstone, at: datetime, report: Report) -> Purged | Kept:
+    if tomb.planned.step != Step.PURGING and (why := _kept(tomb, at)):
+        return Kept(tomb, why)
+    journal.mark(tomb.planned, Step.PURGING)
+    try:
+        freed = graves.purge(tomb.source.root, tomb.grave, lambda freed: report(Progress(tomb.run.name, "purging", freed)))
+    except (files.Refused, OSError) as error:
+        return _stopped(tomb, error)
+    journal.purged(tomb, freed)
+    graves.forget(tomb.source.root, tomb.grave)
+    journal.mark(tomb.planned, Step.PURGED)
+    return Purged(tomb, freed)
+
+
+def _stopped(tomb: Tombstone, error: Exception) -> Kept:
+    """Nothing was deleted, or not all: the grave says which, and whether somebody still writes there."""
+    try:
+        tomb.grew = [files.shown(entry.path) for entry in graves.grown(tomb.source.root, tomb.grave, tomb.digest)][:100]
+        tomb.save(update_fields=["grew"])
+        journal.mark(tomb.planned, Step.BURIED, str(error))
+    except files.Refused:
+        pass
+    return Kept(tomb, str(error))
+
+
+def _kept(tomb: Tombstone, at: datetime) -> str:
+    """Why it must stay in the trash: somebody's later word, or an archive that is not what it was."""
+    (row,) = candidates(Run.objects.filter(pk=tomb.run_id))
+    if row.hold is not None and (row.hold_until is None or row.hold_until > at):
+        return f"is held: {row.hold}"
+    if (row.pinned or row.bookmarked) and not tomb.planned.plan.forced:
+        return "was pinned or bookmarked meanwhile"
+    if tomb.archive is None:
+        return "" if not tomb.planned.plan.archive else "has no archive that was checked"
+    found = archive.verify(destinations.at(tomb.archive.destination), tomb.archive.name, tomb.archive.manifest_sha256)
+    if isinstance(found, archive.Broken):
+        Archive.objects.filter(pk=tomb.archive.pk).update(state=Archive.State.BROKEN, error=found.reason[:2000])
+        return f"its archive cannot be relied on: {found.reason}"
+    return ""

@@ -1,0 +1,142 @@
+"""Bringing runs back: from the trash until they are purged, from their archive after that.
+
+The registry says first that the run is back and its files are missing, then the folder appears:
+a sync that looks in between sees a known run whose files come, never a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils.timezone import now
+
+from retention import archive, destinations, files, graves, journal, unpacking
+from retention.models import Archive, PlannedRun, Tombstone
+from retention.turn import Turn
+from retention.work import Progress, Report, Step, silent
+from runs import audit
+from runs.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A run that is in its place again (or, as a copy, elsewhere), and where from."""
+
+    run: Run
+    origin: str
+
+
+def last_tomb(run: Run) -> Tombstone | None:
+    """The last burial of a run that was not undone."""
+    tombs = Tombstone.objects.filter(Q(restored_at=None) | Q(planned__step=Step.RESTORING), run=run)
+    return tombs.select_related("planned__plan__by", "planned__run", "source__trainer", "archive", "run").first()
+
+
+def restore(run: Run, turn: Turn, author: str, report: Report = silent) -> Back:
+    """Bring a run back to its place; Refused where that cannot be."""
+    tomb = last_tomb(run)
+    if tomb is None:
+        raise files.Refused("lies in no trash and was not purged: there is nothing to bring back")
+    turn.check()
+    report(Progress(run.name, "restoring"))
+    if tomb.restored_at is None:
+        _bring(tomb, author, report)
+    graves.forget(tomb.source.root, tomb.grave)
+    journal.mark(tomb.planned, Step.RESTORED)
+    return Back(run, "archive" if tomb.purged_at else "trash")
+
+
+def _bring(tomb: Tombstone, author: str, report: Report) -> None:
+    if tomb.planned.step == Step.PURGING:
+        raise files.Refused("is being purged: cleanup --purge ends that, then it can come from its archive")
+    if tomb.planned.step != Step.RESTORING:
+        _refuse_occupied(tomb)
+        _promise(tomb)
+    try:
+        if tomb.purged_at:
+            _from_archive(tomb, report)
+        else:
+            graves.exhume(tomb.source.root, tomb.grave, bytes(tomb.path))
+    except (files.Refused, OSError) as error:
+        _take_back(tomb)
+        raise files.Refused(str(error)) from None
+    _done(tomb, author)
+
+
+def copy_out(run: Run, folder: Path, author: str, report: Report = silent) -> Back:
+    """Unpack the archive of a run into a folder that is not there yet; the registry does not change."""
+    row = run.archives.filter(state=Archive.State.VERIFIED).first()
+    if row is None:
+        raise files.Refused("has no archive that was checked")
+    _unpack(row, str(folder.parent), bytes(Path(folder.name)), report)
+    audit.record(None, "unpack archive", run, by=author, archive=row.name, to=str(folder), bytes=row.size)
+    return Back(run, "archive")
+
+
+def _promise(tomb: Tombstone) -> None:
+    """The run is a known one again, whose files are yet to come."""
+    try:
+        with transaction.atomic():
+            journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=Run.Stage.ACTIVE, files_missing=True)
+            journal.mark(tomb.planned, Step.RESTORING)
+    except IntegrityError:
+        raise files.Refused("another run lies at its path now: restore it elsewhere with --to") from None
+
+
+def _take_back(tomb: Tombstone) -> None:
+    """It did not come: it is where it was."""
+    stage, step = (Run.Stage.PURGED, Step.PURGED) if tomb.purged_at else (Run.Stage.BURIED, Step.BURIED)
+    with transaction.atomic():
+        journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=stage, files_missing=False)
+        journal.mark(tomb.planned, step)
+
+
+def _refuse_occupied(tomb: Tombstone) -> None:
+    try:
+        with files.open_parent(tomb.source.root, bytes(tomb.path)) as (parent, last):
+            if files.lies(parent, last):
+                raise files.Refused(f"something lies at {tomb.path_text} now; nothing is ever put over it")
+    except files.Gone:
+        pass  # the folders above it are made
+
+
+def _from_archive(tomb: Tombstone, report: Report) -> None:
+    if tomb.archive is None:
+        raise files.Refused("was purged without an archive: its files are gone")
+    path = bytes(tomb.path)
+    if not _is_back(tomb.archive, tomb.source.root, path):
+        _unpack(tomb.archive, tomb.source.root, path, report)
+
+
+def _unpack(row: Archive, root: str, path: bytes, report: Report) -> None:
+    to = destinations.at(row.destination)
+    unpacking.restore(
+        to, row.name, root, path, row.manifest_sha256, lambda count: report(Progress(row.run.name, "restoring", count)))
+
+
+def _is_back(row: Archive, root: str, path: bytes) -> bool:
+    """Whether its folder is there, entry by entry, because we were killed just after it appeared."""
+    try:
+        with files.open_folder(root, path) as fd:
+            there = {(e.path, e.kind, e.size if e.kind == "file" else 0, e.mtime_ns) for e in files.listing(fd)}
+    except files.Gone:
+        return False
+    _, manifest = archive.opened(destinations.at(row.destination), row.name, row.manifest_sha256)
+    return there == {(item.where, item.kind, item.size, item.mtime_ns) for item in manifest.items}
+
+
+def _done(tomb: Tombstone, author: str) -> None:
+    with transaction.atomic():
+        tomb.restored_at = now()
+        tomb.save(update_fields=["restored_at"])
+        journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=Run.Stage.ACTIVE, files_missing=False)
+        origin = tomb.archive.name if tomb.purged_at and tomb.archive else "trash"
+        audit.record(None, "restore run", tomb.run, by=author, origin=origin, bytes=tomb.size, path=tomb.path_text)
+
+
+def cut_off() -> list[PlannedRun]:
+    """Runs that were on their way back when somebody was killed."""
+    return list(PlannedRun.objects.filter(step=Step.RESTORING).select_related("run"))

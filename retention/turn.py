@@ -1,0 +1,46 @@
+"""One cleanup at a time: a lock of the database that ends with the connection of whoever has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+LOCK = 7206439
+
+
+class Busy(Exception):
+    """Somebody else is cleaning up."""
+
+
+class Lost(Exception):
+    """The lock's connection is gone, and with it the lock: stop before the next deed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to move and delete, as long as its connection lives."""
+
+    client: psycopg.Connection[Any]
+
+    def check(self) -> None:
+        """Raise Lost unless we still have it."""
+        try:
+            self.client.execute("SELECT 1")
+        except psycopg.Error as error:
+            raise Lost(f"the database let go of this cleanup ({error}); go on with cleanup --resume") from None
+
+
+@contextmanager
+def turn() -> Iterator[Turn]:
+    """Take the turn, or raise Busy; a killed holder has lost it already."""
+    # a connection of its own: Django's may be closed and opened anew amid the work
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as client:
+        row = client.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+        if row is None or not row[0]:
+            raise Busy("another cleanup is at work; this one has done nothing")
+        yield Turn(client)

@@ -1,0 +1,250 @@
+"""A confirmed plan is carried out: each run is archived and checked, then buried.
+
+Every step is in the journal before the disk is touched, and again after it (PlannedRun); whoever
+goes on after a kill asks the disk on which side of the deed it was.  What protects a run is asked
+again at the last moment, under the lease of its source, so that no sync sees half of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+from django.utils.timezone import now
+
+from retention import archive, destinations, files, graves, journal
+from retention.candidates import Parents, candidates
+from retention.models import Archive, Plan, PlannedRun
+from retention.turn import Turn
+from runs import audit, dump
+from runs.lease import Busy, Lease, claim
+from runs.models import Run, Source
+
+Step = PlannedRun.Step
+#: Seconds that a source is waited for, and between two looks at it and two heartbeats of its lease.
+PATIENCE, PAUSE, HEARTBEAT = 120.0, 0.05, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being done: the run, the step, bytes since the last word."""
+
+    run: str
+    step: str
+    bytes: int = 0
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """Nobody wants to know."""
+
+
+def unfinished() -> list[Plan]:
+    """Plans that were confirmed and are not done: whoever worked on them was killed."""
+    return list(Plan.objects.filter(state__in=[Plan.State.CONFIRMED, Plan.State.WORKING]).order_by("pk"))
+
+
+def carry_out(plan: Plan, turn: Turn, report: Report = silent) -> None:
+    """Do what is left of a plan; what could not be done is in the journal with its reason."""
+    Plan.objects.filter(pk=plan.pk).update(state=Plan.State.WORKING)
+    if plan.archive:
+        _archive_all(_left(plan, Step.PLANNED, Step.ARCHIVING), turn, report)
+    ready = [Step.BURYING, Step.ARCHIVED] if plan.archive else [Step.BURYING, Step.PLANNED, Step.ARCHIVED]
+    by_source: dict[int, list[PlannedRun]] = {}
+    for planned in _left(plan, *ready):
+        by_source.setdefault(planned.run.source_id, []).append(planned)
+    for source_id, some in by_source.items():
+        _bury_all(source_id, some, turn, report)
+    if not plan.runs.exclude(step__in=PlannedRun.SETTLED).exists():
+        _finish(plan)
+
+
+def _finish(plan: Plan) -> None:
+    with transaction.atomic():
+        Plan.objects.filter(pk=plan.pk).update(state=Plan.State.DONE, finished_at=now())
+        gone = list(plan.runs.filter(step=Step.BURIED).values_list("size", flat=True))
+        audit.record(
+            plan.by, "finish cleanup", plan, by=plan.who, why=plan.why, origin=plan.origin, runs=len(gone), bytes=sum(gone))
+
+
+def _left(plan: Plan, *steps: str) -> list[PlannedRun]:
+    rows = plan.runs.filter(step__in=steps).select_related("run__source__trainer", "plan__by")
+    return list(rows.defer("run__source__verdicts", "run__source__fingerprint", "run__sidecars", "run__param_sources"))
+
+
+# archive
+
+
+def _archive_all(some: list[PlannedRun], turn: Turn, report: Report) -> None:
+    parents = Parents({planned.run.source_id for planned in some})
+    for planned in some:
+        turn.check()
+        report(Progress(planned.run.name, "archiving"))
+        _archive(planned, parents, report)
+
+
+def _archive(planned: PlannedRun, parents: Parents, report: Report) -> None:
+    """Archive one run and check the archive; or say why not."""
+    if why := _kept(planned, parents):
+        return journal.mark(planned, Step.SKIPPED, why)
+    try:
+        to = destinations.at(settings.TRAINMON_ARCHIVE)
+        to.refuse_within(Source.objects.values_list("root", flat=True))
+        row, there = _place(planned, to)
+        made = there or _written(planned, to, row, lambda count: report(Progress(planned.run.name, "archiving", count)))
+    except (files.Refused, OSError) as error:
+        step = Step.SKIPPED if isinstance(error, archive.Changed) else Step.FAILED
+        with transaction.atomic():
+            planned.archives.filter(state=Archive.State.WRITING).update(state=Archive.State.GONE, error=str(error)[:2000])
+            journal.mark(planned, step, f"was not archived: {error}")
+        return
+    journal.archived(
+        planned, row, sha256=made.sha256, manifest_sha256=made.manifest_sha256, size=made.size, files=made.files)
+
+
+def _place(planned: PlannedRun, to: destinations.Destination) -> tuple[Archive, archive.Verified | None]:
+    """A name that is free, or that of an archive that we had made when we were killed; the journal says so first."""
+    number = 1
+    while True:
+        name = f"{planned.grave}-{number}"
+        with transaction.atomic():
+            row, _ = Archive.objects.get_or_create(
+                destination=to.url, name=name, defaults={"run": planned.run, "planned": planned})
+            journal.mark(planned, Step.ARCHIVING)
+        try:
+            _, manifest = archive.opened(to, name)
+        except destinations.NotThere:
+            return row, None
+        except files.Refused:
+            manifest = None
+        if manifest is not None and manifest.about.get("digest") == planned.digest and row.state != Archive.State.GONE:
+            found = archive.verify(to, name)
+            if isinstance(found, archive.Verified):
+                return row, found
+        Archive.objects.filter(pk=row.pk).update(state=Archive.State.GONE, error="left behind by a writer that was killed")
+        number += 1
+
+
+def _written(
+    planned: PlannedRun, to: destinations.Destination, row: Archive, tell: Callable[[int], None]
+) -> archive.Verified:
+    run = planned.run
+    with files.open_folder(run.source.root, bytes(planned.path)) as fd:
+        entries = files.listing(fd)
+        if files.digest(entries) != planned.digest:
+            raise archive.Changed("it changed since it was confirmed")
+        about = {"run": run.pk, "name": run.name, "trainer": run.source.trainer.slug, "source": run.source.root_text,
+                 "path": planned.path_text, "digest": planned.digest, "plan": planned.plan_id, "made": now().isoformat()}
+        return archive.write(fd, entries, dump.dump(run), to, row.name, about, tell)
+
+
+# bury
+
+
+def _bury_all(source_id: int, some: list[PlannedRun], turn: Turn, report: Report) -> None:
+    """Bury the runs of one source, which nobody syncs meanwhile."""
+    with _claimed(source_id) as lease:
+        if isinstance(lease, Busy):
+            for planned in some:
+                journal.mark(planned, Step.FAILED, f"its source is being synced by {lease.holder}; try again")
+            return
+        parents, beaten = Parents([source_id]), time.monotonic()
+        for planned in some:
+            report(Progress(planned.run.name, "burying"))
+            turn.check()
+            if time.monotonic() - beaten > HEARTBEAT:
+                lease.renew()
+                beaten = time.monotonic()
+            _bury(planned, lease, parents)
+            report(Progress(planned.run.name, "buried", planned.size))
+
+
+@contextmanager
+def _claimed(source_id: int) -> Iterator[Lease | Busy]:
+    until = time.monotonic() + PATIENCE
+    while isinstance(lease := claim(source_id), Busy) and time.monotonic() < until:
+        time.sleep(PAUSE)
+    try:
+        yield lease
+    finally:
+        if isinstance(lease, Lease):
+            lease.release()
+
+
+def _bury(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
+    """Bury one run, or say why not; killed anywhere in here, the next one finishes it."""
+    try:
+        if not (planned.step == Step.BURYING and lies(planned)) and not _may_go(planned, lease, parents):
+            return
+        grew = _moved(planned)
+    except files.Refused as refused:
+        if lies_or_unknown(planned):
+            # where it is cannot be told now: whoever goes on later will see
+            return journal.mark(planned, Step.BURYING, str(refused))
+        return journal.mark(planned, Step.SKIPPED, str(refused))
+    journal.buried(planned, now(), grew)
+
+
+def _may_go(planned: PlannedRun, lease: Lease, parents: Parents) -> bool:
+    """Ask once more what protects it, and write down that it is on its way."""
+    unarchived = _unarchived(planned)
+    with transaction.atomic():
+        lease.check()
+        # whoever pins, bookmarks or holds it now has come first, or waits for this row
+        Run.objects.select_for_update().only("pk").get(pk=planned.run_id)
+        why = _kept(planned, parents) or unarchived
+        journal.mark(planned, Step.SKIPPED if why else Step.BURYING, why)
+    return not why
+
+
+def _moved(planned: PlannedRun) -> list[str]:
+    """Rename it into the trash; what changed there meanwhile, for people."""
+    try:
+        grave = graves.bury(planned.run.source.root, bytes(planned.path), planned.grave, planned.digest)
+    except OSError as error:
+        if lies(planned):
+            return []
+        raise files.Refused(f"cannot be moved: {error}") from None
+    return [files.shown(entry.path) for entry in grave.changed][:100]
+
+
+def lies(planned: PlannedRun) -> bool:
+    """Whether the disk says that a run is in its grave; Refused where it does not say."""
+    try:
+        graves.grown(planned.run.source.root, planned.grave, planned.digest)
+    except files.Gone:
+        return False
+    return True
+
+
+def lies_or_unknown(planned: PlannedRun) -> bool:
+    """Whether a run may be in its grave."""
+    try:
+        return lies(planned)
+    except files.Refused:
+        return True
+
+
+def _kept(planned: PlannedRun, parents: Parents) -> str:
+    """Why a run must stay now, by the registry; empty where it may go.  Its folder is compared by whoever touches it."""
+    found = candidates(Run.objects.filter(pk=planned.run_id))
+    if not found or found[0].path != bytes(planned.path):
+        return "has moved since it was confirmed"
+    return found[0].kept(now(), forced=planned.plan.forced) or parents.kept(found[0])
+
+
+def _unarchived(planned: PlannedRun) -> str:
+    """Why a run that is to be archived first must not be touched; empty where its archive is as it was written."""
+    if not planned.plan.archive:
+        return ""
+    row = planned.archives.filter(state=Archive.State.VERIFIED).first()
+    if row is None:
+        return "has no archive that was checked"
+    found = archive.verify(destinations.at(row.destination), row.name, row.manifest_sha256, deep=False)
+    return f"its archive cannot be relied on: {found.reason}" if isinstance(found, archive.Broken) else ""

@@ -1,0 +1,71 @@
+"""What a sync makes of a source whose runs are in the trash, purged, or back."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from runs.models import Run, Series
+from tests.retention.oldruns import aged
+from tests.runs.trees import synced, write
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def root(tmp_path: Path, settings) -> Path:
+    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
+    for name in ("old", "older", "young"):
+        write(tmp_path / "logs" / name)
+        aged(tmp_path / "logs" / name, {"old": 20, "older": 30, "young": 1}[name])
+    synced(tmp_path / "logs")
+    return tmp_path / "logs"
+
+
+def cleanup(*words: str) -> None:
+    call_command("cleanup", *words, "--json", stdout=io.StringIO())
+
+
+def standing() -> dict[str, tuple[str, bool, int]]:
+    return {run.name: (run.lifecycle_stage, run.files_missing, run.point_count) for run in Run.objects.order_by("pk")}
+
+
+def test_a_sync_neither_misses_nor_finds_what_is_in_the_trash(root):
+    cleanup("--select", "old", "--yes")
+    done = synced(root)
+    assert (done.missing, done.new, done.runs) == (0, 0, 1)
+    assert standing() == {
+        "old": ("buried", False, 40), "older": ("buried", False, 40), "young": ("active", False, 40)}
+
+
+def test_a_source_whose_runs_all_went_is_no_lost_volume(root):
+    aged(root / "young", 9)
+    synced(root)
+    Run.objects.update(last_arrival=None)
+    cleanup("--select", "all", "--yes")
+    assert synced(root).missing == 0
+
+
+def test_a_restored_run_is_the_one_it_was_with_all_that_was_known(root):
+    run = Run.objects.get(name="old")
+    for grace in ("7d", "0d"):
+        cleanup("--select", "1", "--yes", "--grace", grace)
+        if grace == "0d":
+            cleanup("--purge")
+        synced(root)
+        call_command("restore", str(run.pk), "--json", stdout=io.StringIO())
+        done = synced(root)
+        assert (done.new, done.moved, done.missing, done.points) == (0, 0, 0, 0)
+        assert standing()["old"] == ("active", False, 40) and Series.objects.filter(run=run).count() == 2
+
+
+def test_a_new_run_where_a_purged_one_lay_is_a_new_run(root):
+    cleanup("--select", "0", "--yes", "--grace", "0d")
+    cleanup("--purge")
+    write(root / "older", steps=5)
+    synced(root)
+    found = Run.objects.filter(name="older").values_list("lifecycle_stage", "point_count")
+    assert sorted(found) == [("active", 10), ("purged", 40)]
