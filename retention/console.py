@@ -114,8 +114,9 @@ def shown_path(row: Candidate) -> str:
 def manner(draft: Draft) -> str:
     """How it is to be done, in a sentence."""
     first = "archived and checked first" if draft.options.archive else "NOT archived"
-    grace = draft.options.grace
-    return f"{first}, then moved to the trash, from where they can be restored for {duration(grace.total_seconds())}"
+    grace = draft.options.grace.total_seconds()
+    lasting = f"for {duration(grace)}" if grace else "until the next --purge"
+    return f"{first}, then moved to the trash, from where they can be restored {lasting}"
 
 
 def dollars(count: int) -> str:

@@ -6,6 +6,7 @@ a sync that looks in between sees a known run whose files come, never a new one.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,21 @@ def _bring(tomb: Tombstone, author: str, report: Report) -> None:
         else:
             graves.exhume(tomb.source.root, tomb.grave, bytes(tomb.path))
     except (files.Refused, OSError) as error:
-        _take_back(tomb)
-        raise files.Refused(str(error)) from None
+        if not _came(tomb):
+            _take_back(tomb)
+            raise files.Refused(str(error)) from None
     _done(tomb, author)
+
+
+def _came(tomb: Tombstone) -> bool:
+    """Whether the folder is there although something failed after it had come."""
+    try:
+        if tomb.purged_at:
+            return tomb.archive is not None and _is_back(tomb.archive, tomb.source.root, bytes(tomb.path))
+        with files.open_folder(tomb.source.root, bytes(tomb.path)) as fd:
+            return os.fstat(fd).st_ino == tomb.inode
+    except (files.Refused, OSError):
+        return False
 
 
 def copy_out(run: Run, folder: Path, author: str, report: Report = silent) -> Back:

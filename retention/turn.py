@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import psycopg
 from django.db import connection
 
 LOCK = 7206439
+#: Seconds until another one is said to be at work: the server needs a moment to notice that one was killed.
+PATIENCE = 3.0
 
 
 class Busy(Exception):
@@ -40,7 +43,14 @@ def turn() -> Iterator[Turn]:
     """Take the turn, or raise Busy; a killed holder has lost it already."""
     # a connection of its own: Django's may be closed and opened anew amid the work
     with psycopg.connect(**connection.get_connection_params(), autocommit=True) as client:
-        row = client.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
-        if row is None or not row[0]:
-            raise Busy("another cleanup is at work; this one has done nothing")
+        until = time.monotonic() + PATIENCE
+        while not _locked(client):
+            if time.monotonic() > until:
+                raise Busy("another cleanup is at work; this one has done nothing")
+            time.sleep(0.05)
         yield Turn(client)
+
+
+def _locked(client: psycopg.Connection[Any]) -> bool:
+    row = client.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return row is not None and bool(row[0])

@@ -307,7 +307,8 @@ def test_an_archive_inside_the_logs_is_refused_and_nothing_is_touched(source, se
     assert content(Path(source.root)) == before and stages() == {"a": "active"}
 
 
-def test_two_cleanups_exclude_each_other(source):
+def test_two_cleanups_exclude_each_other(source, monkeypatch):
+    monkeypatch.setattr("retention.turn.PATIENCE", 0.2)
     run_at(source, "a")
     with turn():
         code, _, err = command("--select", "all", "--yes")

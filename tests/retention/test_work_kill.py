@@ -197,7 +197,8 @@ def test_killed_before_and_after_the_smallest_deed_too(name, tmp_path, settings)
 def test_a_real_process_killed_amid_many_runs_is_ended_by_the_next(tmp_path, settings):
     scene = Scene(tmp_path, settings, runs=6)
     settled = PlannedRun.objects.filter(step__in=["archived", "buried"])
-    process = subprocess.Popen([sys.executable, "manage.py", *CLEAN], cwd=ROOT, env=environment(TRAINMON_ARCHIVE=scene.archives))
+    process = subprocess.Popen([sys.executable, "manage.py", *CLEAN], cwd=ROOT, stdout=subprocess.DEVNULL,
+                               env=environment(TRAINMON_ARCHIVE=scene.archives))
     assert wait_until(lambda: settled.count() >= 2 or process.poll() is not None, 60)
     process.kill()
     process.wait()

@@ -17,6 +17,7 @@ from retention.files import Refused
 from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
 from retention.turn import Busy, Lost, Turn, turn
+from runs.lease import LeaseLost
 from runs.models import Run, Trainer
 from runs.progress import size
 from runs.readers.plain import plain
@@ -53,8 +54,10 @@ class Command(BaseCommand):
                 self.purge(options)
             else:
                 self.clean(options)
-        except (Busy, Lost) as error:
+        except (Busy, Lost, LeaseLost) as error:
             raise CommandError(str(error), returncode=1) from None
+        except KeyboardInterrupt:
+            raise CommandError("Cut off; what was begun is ended by: cleanup --resume", returncode=130) from None
 
     def clean(self, options: dict[str, Any]) -> None:
         """List, plan what was selected, ask, do it."""
