@@ -91,6 +91,7 @@ def test_a_wrong_token_keeps_everything_for_the_right_one(module: ModuleType, si
     wrong.log("training.start")
     until(lambda: "401" in wrong.last_error)
     assert not wrong.close(0.5)
+    until(lambda: not wrong._thread.is_alive())  # one sends at a time
     right = module.Client(site.url, token, run="data/first", job="job-1", spool=tmp_path / "spool")
     assert right.close(60) and len(ids(site)) == 1
 

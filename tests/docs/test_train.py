@@ -113,7 +113,7 @@ def test_one_that_diverges_writes_nan_and_fails(tmp_path: Path) -> None:
 
 
 def test_one_that_hangs_lives_and_does_not_step(tmp_path: Path) -> None:
-    training = started(tmp_path / "run", "--steps", "100", "--hang", "60")
+    training = started(tmp_path / "run", "--steps", "100", "--hang", "20")
     try:
         wait_for_step(tmp_path / "run", 15)
         assert wait_until(lambda: said(tmp_path / "run", "worker.heartbeat"))

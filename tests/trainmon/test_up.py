@@ -78,7 +78,7 @@ def up(home: Path, output: Path, uid: int = 0, **env: str) -> Site:
     variables = {"PORT": "0", "LOGS": f"trainer={logs}"} | env
     process = spawn(as_user(uid, UP) if uid else UP, home, output, **variables)
     site = Site(process, home, output)
-    assert wait_until(lambda: "running at" in site.said() or process.poll() is not None, 60), site.said()
+    assert wait_until(lambda: "running at" in site.said() or process.poll() is not None), site.said()
     assert process.poll() is None, site.said()
     return site
 
@@ -177,7 +177,7 @@ def tensorboard(site: Site) -> int:
 
 
 def test_tensorboards_end_with_their_supervisor_and_are_there_again_within_fifteen_seconds(site):
-    assert wait_until(lambda: tensorboard(site), 60), site.said()
+    assert wait_until(lambda: tensorboard(site)), site.said()
     before, supervisor = tensorboard(site), site.child("manage.py tensorboards")
     assert before and supervisor
     supervisor.kill()
