@@ -159,21 +159,27 @@ class Spool:
         return True
 
     def begin(self) -> None:
-        """Another file; its first line says whose events they are."""
+        """Another file; its first line says whose events they are.
+
+        It is locked before a sender can see it: one that is not is taken for a dead process's, and removed.
+        """
         self.end()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.sum_up(0.0)
-        name = "%020d-%d-%s.jsonl" % (time.time_ns(), os.getpid(), uuid.uuid4().hex[:8])
-        self.fd = os.open(str(self.folder / name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self.name, self.torn = name, False
-        self.mine.append(self.folder / name)
-        if fcntl:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.name = "%020d-%d-%s.jsonl" % (time.time_ns(), os.getpid(), uuid.uuid4().hex[:8])
+        path = self.folder / self.name
+        hidden = self.folder / ("new-" + self.name) if fcntl else path  # Windows renames no open file
+        self.fd = os.open(str(hidden), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
-            self.size = os.write(self.fd, json.dumps({"run": self.run}).encode() + b"\n")
+            if fcntl:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.size, self.torn = os.write(self.fd, json.dumps({"run": self.run}).encode() + b"\n"), False
+            if fcntl:
+                hidden.rename(path)
         except OSError:
-            self.mine.pop().unlink()
+            hidden.unlink()
             raise
+        self.mine.append(path)
 
     def end(self) -> None:
         """Write no more to this file."""
@@ -348,8 +354,9 @@ class Client:
                 self.spool.memory.popleft()
         if self.dropped > self._told:
             self._tell_dropped()
-        self.spool.mine = [path for path in self.spool.mine if path.exists()]
-        return not self.spool.mine
+        with self._lock:
+            self.spool.mine = [path for path in self.spool.mine if path.exists()]
+            return not self.spool.mine
 
     def _tell_dropped(self) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
 import os
 import shutil
@@ -69,6 +70,25 @@ def test_events_and_files_arrive(client: Any, site: Site, tmp_path: Path) -> Non
     sync(Source.objects.get().pk, isolate="here")
     job = Job.objects.get()
     assert (job.external_id, job.status, job.step, job.total_steps) == ("job-1", "finished", 99, 100)
+
+
+def test_a_file_that_is_begun_is_locked_before_a_sender_sees_it(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, other = (module.Spool(tmp_path, "data/first", 1 << 20) for _ in range(2))
+    lock, seen = fcntl.flock, []
+
+    def watched(fd: Any, how: int) -> None:
+        seen.append(other.files())
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", watched)
+    assert spool.put(b"{}", True)
+    assert seen == [[]]
+    (file,) = other.files()
+    assert not other.is_over(file)
+    spool.end()
+    assert other.is_over(file) and file.read_text() == '{"run": "data/first"}\n{}\n'
 
 
 def test_without_a_site_training_goes_on_and_later_all_arrives(client: Any, site: Site) -> None:
