@@ -180,7 +180,12 @@ def _claimed(source_id: int) -> Iterator[Lease | Busy]:
 def _bury(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
     """Bury one run, or say why not; killed anywhere in here, the next one finishes it."""
     try:
-        if not (planned.step == Step.BURYING and lies(planned)) and not _may_go(planned, lease, parents):
+        gone_on = planned.step == Step.BURYING
+        buried = gone_on and lies(planned)
+        if gone_on and not buried and not _in_place(planned):
+            # its volume may not be mounted: whoever goes on later will see
+            return journal.mark(planned, Step.BURYING, "is neither where it lay nor in the trash: is its volume mounted?")
+        if not buried and not _may_go(planned, lease, parents):
             return
         grew = _moved(planned)
     except files.Refused as refused:
@@ -221,6 +226,15 @@ def lies(planned: PlannedRun) -> bool:
     except files.Gone:
         return False
     return True
+
+
+def _in_place(planned: PlannedRun) -> bool:
+    """Whether something lies where the run lay: whoever moves it looks whether it is that run."""
+    try:
+        with files.open_folder(planned.run.source.root, bytes(planned.path)):
+            return True
+    except files.Gone:
+        return False
 
 
 def lies_or_unknown(planned: PlannedRun) -> bool:

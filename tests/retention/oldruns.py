@@ -47,7 +47,7 @@ def content(root: Path) -> dict[str, tuple[str, int, int, bytes]]:
     """Everything below a folder but the trash: kind, mode, mtime and bytes."""
     found = {}
     for path in sorted(root.rglob("*")):
-        if ".trainmon-trash" in path.parts:
+        if ".trainmon-trash" in path.relative_to(root).parts:
             continue
         seen = path.lstat()
         body = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
