@@ -234,8 +234,8 @@ def _beat(run: Run, file: LogFile, points: list[Points]) -> None:
 def hear_step(run: Run, job: Job, said: Said, *, records: bool) -> None:
     """A log says which step the training is at.
 
-    A record's word on a status may repeat an old step, so it only raises what was told.  A log
-    of ``records`` takes back what the text log of the same job told: it is the more exact one.
+    What is printed, and a record's word on a status, which may repeat an old step, only raise what
+    event files tell.  A log of ``records`` takes back what the text log of the same job told.
     """
     assert said.step is not None
     heard = run.pulse.get("heard", {})
@@ -244,9 +244,9 @@ def hear_step(run: Run, job: Job, said: Said, *, records: bool) -> None:
     printed = heard.get("job") == job.pk and records and not heard["records"]
     if when < then and not printed:
         return
-    as_status = said.status is not None
-    step = max(said.step, heard["step"]) if as_status and records and heard and not printed else said.step
-    run.pulse = {**run.pulse, "heard": {"at": when, "step": step, "as_status": as_status, "job": job.pk, "records": records}}
+    raises = said.status is not None or not records
+    step = max(said.step, heard["step"]) if raises and records and heard and not printed else said.step
+    run.pulse = {**run.pulse, "heard": {"at": when, "step": step, "raises": raises, "job": job.pk, "records": records}}
     _count(run)
 
 
@@ -255,7 +255,7 @@ def _count(run: Run) -> None:
     pulse = run.pulse
     counted, heard = pulse.get("counted"), pulse.get("heard")
     if heard is None or counted is not None and (
-            heard["at"] < pulse.get("wall", 0.0) or heard["as_status"] and heard["step"] < counted and not pulse["aside"]):
+            heard["at"] < pulse.get("wall", 0.0) or heard["raises"] and heard["step"] < counted and not pulse["aside"]):
         run.step = counted
     else:
         run.step = heard["step"]
