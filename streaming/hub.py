@@ -88,6 +88,9 @@ class Hub:
         self.dirty: dict[Subject, float] = {}
         self.not_before: dict[Subject, float] = {}
         self.woken, self.rechecking, self.listening = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        #: Cleared while it is known that rights have changed and not yet whose: nothing is offered then.
+        self.judged = asyncio.Event()
+        self.judged.set()
         self.shared: dict[Hashable, asyncio.Task[Any]] = {}
         #: The pages of one user ask one after the other: however many they are, others have their turn between.
         self.turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -158,7 +161,11 @@ class Hub:
 
     def recheck_soon(self) -> None:
         """Look at once who may see what; from any thread."""
-        self._soon(self.rechecking.set)
+        self._soon(self._doubt)
+
+    def _doubt(self) -> None:
+        self.judged.clear()
+        self.rechecking.set()
 
     def _soon(self, what: Callable[..., object], *said: Any) -> None:
         try:
@@ -248,6 +255,8 @@ class Hub:
             self._stir(unplaced)
             for reader in readers:
                 self._judge(reader, reader.account in there)
+            if not self.rechecking.is_set():
+                self.judged.set()
 
     def _judge(self, reader: Member, there: bool) -> None:
         """End a socket whose user has gone, or may not see any more what it shows."""
@@ -351,6 +360,7 @@ class Hub:
                 wanted.setdefault((kind, spec), set()).add(pk)
         held = {key: one.version for subject in subjects for key, one in self.rendered.get(subject, {}).items()}
         found, fresh = await ask(render, subjects, wanted, held)
+        await self.judged.wait()
         for subject in subjects:
             if subject not in self.watching:
                 continue

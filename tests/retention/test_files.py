@@ -9,7 +9,7 @@ import pytest
 
 from retention import files
 from retention.files import Gone, Refused, digest, listing, on_disk, open_folder, shown
-from tests.retention.trees import plant
+from tests.retention.trees import let_all_in, plant
 
 
 def listed(root: Path, path: bytes = b"run"):
@@ -174,8 +174,7 @@ def test_a_path_is_shown_without_anything_that_a_terminal_or_a_database_could_st
 
 def test_a_folder_that_we_may_not_read_is_named_and_nothing_below_it_is_left_out_in_silence(tmp_path):
     plant(tmp_path, {"run": {"a": {"x": "1"}, "closed": {"x": ""}}})
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
+    let_all_in(tmp_path)
     (tmp_path / "run/closed").chmod(0)
     told = as_nobody(lambda: listed(tmp_path))
     (tmp_path / "run/closed").chmod(0o755)

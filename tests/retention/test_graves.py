@@ -10,7 +10,7 @@ from retention import graves, inventory
 from retention.files import Gone, Refused, digest, listing, open_folder
 from retention.graves import bury, exhume, forget, grown, purge, strangers, trash_of
 from tests.retention.test_files import as_nobody, in_a_mount_namespace
-from tests.retention.trees import plant, seen
+from tests.retention.trees import let_all_in, plant, seen
 
 RUN = {"events": b"x" * 9000, "ckpt": {"model": b"y" * 5000, "empty": {}, "latest": Path("model")}, "\udcff\n": ""}
 
@@ -224,8 +224,7 @@ def test_a_grave_in_a_trash_that_is_not_ours_any_more_is_not_taken_for_gone(root
 
 
 def test_where_nothing_may_be_made_beside_the_root_the_trash_is_inside(root):
-    for folder in [root, *root.parents][:4]:
-        folder.chmod(0o755)
+    let_all_in(root)
     if not os.geteuid():
         os.chown(root, 65534, -1)
     else:

@@ -15,7 +15,7 @@ from django.contrib.sessions.models import Session
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from runs.models import Run, Trainer
-from streaming import hub, reader
+from streaming import access, hub, reader
 from streaming.asked import LONGEST
 from streaming.database import ask
 from streaming.routing import may_ask, sockets
@@ -140,8 +140,10 @@ async def test_whose_account_changes_is_signed_out(what: str, alice: User, run: 
 @pytest.mark.usefixtures("unlooked")
 @pytest.mark.parametrize("what", ["user leaves the group", "trainer leaves the group"])
 async def test_what_may_not_be_seen_any_more_ends_the_socket_before_anything_of_it_is_sent(
-    what: str, alice: User, lora: Trainer, run: Run
+    what: str, alice: User, lora: Trainer, run: Run, monkeypatch: pytest.MonkeyPatch
 ):
+    standing = access.standing
+    monkeypatch.setattr(access, "standing", lambda accounts: (time.sleep(0.5), standing(accounts))[1])  # a busy database
     one = await near(alice)
     await one.say(watch=[row(run)])
     await taken_in()
