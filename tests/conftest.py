@@ -8,14 +8,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import TransactionTestCase
-from servestatic.middleware import ServeStaticMiddleware
 
 from tests.tables import Emptying
 from tests.trainmon.machine import living, manage, wait_until
@@ -51,23 +49,6 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """Start the database when the first test needs it; it ends with the last process of the session."""
     if not os.environ.get("DATABASE_URL"):
         ensure(settings.HOME, CARELESS)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def static_files_are_listed_once() -> Iterator[None]:
-    """Each `Client()` makes the chain of middleware anew, and walking the static files is nearly all that it costs."""
-    listed: dict[str, Any] = {}
-    walk = ServeStaticMiddleware.add_files_from_finders
-
-    def once(self: ServeStaticMiddleware) -> None:
-        if not listed:
-            walk(self)
-            listed.update(self.files)
-        self.files.update(listed)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ServeStaticMiddleware, "add_files_from_finders", once)
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

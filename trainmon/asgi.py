@@ -24,10 +24,11 @@ with absent("requests", "markdown", "pygments"):
 from streaming.routing import sockets  # noqa: E402  Django is set up by now
 from streaming.tensorboard.proxy import Proxy  # noqa: E402
 from trainmon.answering import Answering  # noqa: E402
+from trainmon.assets import Assets  # noqa: E402
 from trainmon.health.probes import Probes  # noqa: E402
 
 # Paced comes first: it looks at daphne's own send; probes ask each few seconds, and are in no log
-application = Paced(Probes(Correlated(ProtocolTypeRouter({"http": Proxy(Bounded(Answering())), "websocket": sockets}))))
+application = Paced(Probes(Correlated(ProtocolTypeRouter({"http": Assets(Proxy(Bounded(Answering()))), "websocket": sockets}))))
 # What is loaded now stays: going through it again and again for garbage would hold up a request for 70 ms.
 gc.collect()
 gc.freeze()

@@ -110,7 +110,6 @@ MIDDLEWARE = [
     "trainmon.correlated.Correlation",
     "trainmon.headers.Security",
     "trainmon.headers.Policy",
-    "servestatic.middleware.ServeStaticMiddleware",
     "trainmon.caching.NothingKept",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -218,8 +217,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 SERVESTATIC_USE_FINDERS = True
-# Files are looked up when asked for: finding them all first takes longer than most tests.
-SERVESTATIC_AUTOREFRESH = DEBUG or TESTING
+SERVESTATIC_AUTOREFRESH = DEBUG
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 X_FRAME_OPTIONS = "DENY"
