@@ -1,4 +1,4 @@
-"""What may go, what will, what went where: Hold, Plan, PlannedRun, Archive, Tombstone."""
+"""What may go, what will, what went where: Hold, RetentionPolicy, Plan, PlannedRun, Archive, Tombstone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from runs import masks
+from runs.models import Run
 
 
 class Hold(models.Model):
@@ -36,6 +37,52 @@ class Hold(models.Model):
         return self.until is None or self.until > at
 
 
+class RetentionPolicy(models.Model):
+    """A rule by which runs of a trainer, a dataset or both go by themselves; off until somebody switches it on.
+
+    A run goes where ``max_age`` or ``ceiling`` says so and nothing keeps it (``keep_last``, ``keep_best``, pins,
+    bookmarks, holds).  Without ``max_age`` and ``ceiling`` all that is not kept goes; a policy with no rule at all, or
+    with neither trainer nor dataset, refuses to run, as does one that would take more than its guards allow.
+    """
+
+    class Best(models.TextChoices):
+        MIN = "min", "the smallest is best"
+        MAX = "max", "the largest is best"
+
+    class Of(models.TextChoices):
+        LAST = "last", "last value"
+        MIN = "min", "minimum"
+        MAX = "max", "maximum"
+
+    name = models.CharField(max_length=100, unique=True)
+    trainer = models.ForeignKey("runs.Trainer", null=True, blank=True, on_delete=models.CASCADE, related_name="policies")
+    dataset = models.ForeignKey("runs.Dataset", null=True, blank=True, on_delete=models.CASCADE, related_name="policies")
+    max_age = models.DurationField(null=True, blank=True, help_text="Nothing came of the run for so long.")
+    keep_last = models.PositiveIntegerField(null=True, blank=True, help_text="The newest so many of each dataset stay.")
+    keep_best = models.PositiveIntegerField(null=True, blank=True, help_text="The best so many of each dataset stay.")
+    metric = models.CharField(max_length=500, blank=True, help_text="The tag of a metric, for the best.")
+    metric_of = models.CharField(max_length=4, choices=Of, default=Of.LAST)
+    best = models.CharField(max_length=3, choices=Best, default=Best.MIN)
+    keep_pinned = models.BooleanField(default=True, help_text="Pinned and bookmarked runs stay.")
+    ceiling = models.BigIntegerField(null=True, blank=True, help_text="Bytes of all its runs; the oldest go first.")
+    archive = models.BooleanField(default=True, help_text="Each run is archived and checked before it is touched.")
+    grace = models.DurationField(default=timedelta(days=7), help_text="How long runs lie in the trash before they are purged.")
+    forget_metrics = models.BooleanField(default=False, help_text="Drop the points of purged runs, too.")
+    most_runs = models.PositiveIntegerField(default=100, help_text="Runs that may go at once; with more nothing goes.")
+    most_bytes = models.BigIntegerField(null=True, blank=True, help_text="Bytes that may go at once; with more nothing goes.")
+    enabled = models.BooleanField(default=False)
+    created = models.DateTimeField(auto_now_add=True)
+    ran_at = models.DateTimeField(null=True, editable=False)
+    outcome = models.TextField(blank=True, editable=False, help_text="What came of the last time.")
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "retention policies"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Plan(models.Model):
     """One cleanup: who wanted what, and the exact list that was confirmed.
 
@@ -60,6 +107,10 @@ class Plan(models.Model):
     archive = models.BooleanField(default=True, help_text="Each run is archived and checked before it is touched.")
     grace = models.DurationField(default=timedelta(days=7), help_text="How long runs lie in the trash before they are purged.")
     forced = models.BooleanField(default=False, help_text="Pinned and bookmarked runs, too.")
+    keeps = models.BooleanField(default=False, help_text="Only archived: the runs stay where they are.")
+    forget_metrics = models.BooleanField(default=False, help_text="The points of its runs are dropped with their files.")
+    policy = models.ForeignKey(RetentionPolicy, null=True, on_delete=models.SET_NULL, related_name="plans")
+    progress = models.JSONField(default=dict, help_text="What is being done now: run, step, bytes done and in all.")
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     digest = models.CharField(max_length=64)
     confirmed_at = models.DateTimeField(null=True)
@@ -69,6 +120,10 @@ class Plan(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["id"], condition=Q(state__in=["confirmed", "working"]), name="plan_that_is_open"),
+        ]
+        permissions = [
+            ("clean_runs", "Can clean up runs and bring them back"),
+            ("force_cleanup", "Can clean up pinned and bookmarked runs"),
         ]
 
     def __str__(self) -> str:
@@ -207,3 +262,13 @@ class Tombstone(models.Model):
     def path_text(self) -> str:
         """The old path for people."""
         return masks.shown(self.path)
+
+
+class RunStorage(Run):
+    """A run as what takes room: the list of the admin from which runs are cleaned up."""
+
+    class Meta:
+        proxy = True
+        ordering = ["-size"]
+        verbose_name = "run on disk"
+        verbose_name_plural = "runs on disk"

@@ -17,7 +17,7 @@ from django.utils.timezone import now
 
 from retention import files
 from retention.candidates import Candidate, Parents, written
-from retention.models import Plan, PlannedRun
+from retention.models import Plan, PlannedRun, RetentionPolicy
 from runs import audit
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Options:
     archive: bool = True
     grace: timedelta = timedelta(days=7)
     forced: bool = False
+    #: Only archived: the runs stay where they are, so that no pin protects them from it.
+    keeps: bool = False
+    forget_metrics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Author:
     why: str = ""
     selected: str = ""
     user: User | None = None
+    policy: RetentionPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def draft(
     parents = Parents({candidate.source_id for candidate, _ in wanted})
     chosen = []
     for number, (candidate, reason) in enumerate(wanted, 1):
-        refusal = candidate.kept(at, forced=options.forced) or parents.kept(candidate)
+        refusal = candidate.kept(at, forced=options.forced or options.keeps) or parents.kept(candidate)
         seen = Seen()
         if not refusal:
             try:
@@ -154,12 +158,13 @@ def confirm(made: Draft, author: Author, token: str) -> Plan:
         plan = Plan.objects.create(
             by=author.user, who=author.who, origin=author.origin, why=author.why, selected=author.selected,
             archive=made.options.archive, grace=made.options.grace, forced=made.options.forced, digest=token,
+            keeps=made.options.keeps, forget_metrics=made.options.forget_metrics, policy=author.policy,
             state=Plan.State.CONFIRMED, confirmed_at=now())
         PlannedRun.objects.bulk_create(_rows(plan, made.chosen), batch_size=1000)
         audit.record(
             author.user, "confirm cleanup", plan, why=author.why, by=author.who, origin=author.origin,
             selected=author.selected, runs=len(made.going), bytes=made.total("size"), archive=made.options.archive,
-            forced=made.options.forced, token=token)
+            forced=made.options.forced, keeps=made.options.keeps, token=token)
     return plan
 
 

@@ -55,6 +55,8 @@ def carry_out(plan: Plan, turn: Turn, report: Report = silent) -> None:
     Plan.objects.filter(pk=plan.pk).update(state=Plan.State.WORKING)
     if plan.archive:
         _archive_all(_left(plan, Step.PLANNED, Step.ARCHIVING), turn, report)
+    if plan.keeps:
+        return _finish(plan, Step.ARCHIVED)
     ready = [Step.BURYING, Step.ARCHIVED] if plan.archive else [Step.BURYING, Step.PLANNED, Step.ARCHIVED]
     by_source: dict[int, list[PlannedRun]] = {}
     for planned in _left(plan, *ready):
@@ -65,10 +67,10 @@ def carry_out(plan: Plan, turn: Turn, report: Report = silent) -> None:
         _finish(plan)
 
 
-def _finish(plan: Plan) -> None:
+def _finish(plan: Plan, step: str = Step.BURIED) -> None:
     with transaction.atomic():
         Plan.objects.filter(pk=plan.pk).update(state=Plan.State.DONE, finished_at=now())
-        gone = list(plan.runs.filter(step=Step.BURIED).values_list("size", flat=True))
+        gone = list(plan.runs.filter(step=step).values_list("size", flat=True))
         audit.record(
             plan.by, "finish cleanup", plan, by=plan.who, why=plan.why, origin=plan.origin, runs=len(gone), bytes=sum(gone))
 
@@ -250,7 +252,7 @@ def _kept(planned: PlannedRun, parents: Parents) -> str:
     found = candidates(Run.objects.filter(pk=planned.run_id))
     if not found or found[0].path != bytes(planned.path):
         return "has moved since it was confirmed"
-    return found[0].kept(now(), forced=planned.plan.forced) or parents.kept(found[0])
+    return found[0].kept(now(), forced=planned.plan.forced or planned.plan.keeps) or parents.kept(found[0])
 
 
 def _unarchived(planned: PlannedRun) -> str:

@@ -24,7 +24,7 @@ STAFF = (OPERATOR, ADMIN)
 IN_WORDS = {
     VIEWER: "sees the runs of the trainers below; keeps bookmarks, views and tokens of their own",
     OPERATOR: "also notes, tags, pins, renames and shares; downloads raw files; adds and syncs sources in the admin; "
-              "starts and stops TensorBoards",
+              "starts and stops TensorBoards; cleans up runs and restores them",
     ADMIN: "sees every trainer; keeps users, roles and every setting in the admin",
 }
 #: What an operator may do beyond viewing, as (app, codename).
@@ -39,6 +39,9 @@ OPERATES = [
     ("runs", "change_trainer"),
     ("runs", "add_trainer"),
     ("streaming", "change_tensorboard"),
+    ("retention", "clean_runs"),
+    ("retention", "add_hold"),
+    ("retention", "delete_hold"),
 ]
 OUR_APPS = ["runs", "costs", "streaming", "retention"]
 #: What is its owner's, or an admin's, to see: no part of viewing runs.

@@ -38,6 +38,7 @@ urlpatterns = [
     path("account/tokens/", create_token, name="account-tokens"),
     path("account/tokens/<int:pk>/revoke/", revoke_token, name="account-token-revoke"),
     path("workspace/", workspace, name="workspace"),
+    path("storage/", include("retention.urls")),
     path("api/", include("trainmon.api")),
     # one door for passwords: before the admin's own login, which would be a second one
     path("admin/login/", views.admin_login, name="admin_login"),
