@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, TextIO
 
 from django.conf import settings
@@ -19,8 +18,8 @@ from rich.text import Text
 
 from retention.candidates import Candidate
 from retention.plan import Chosen, Draft
+from retention.telling import shown_path
 from retention.work import Progress
-from runs import masks
 from runs.progress import size
 from runs.readers.naming import display
 from runs.readers.plain import plain
@@ -28,7 +27,6 @@ from runs.status import duration
 
 #: Columns where no terminal says how many.
 WIDTH = 140
-GB = Decimal(10**9)
 
 
 def is_terminal() -> bool:
@@ -106,22 +104,12 @@ def staying(draft: Draft) -> Table:
     return drawn
 
 
-def shown_path(row: Candidate) -> str:
-    """Where it lies, for people: without secrets."""
-    return masks.path(row.root) + "/" + masks.shown(row.path)
-
-
 def manner(draft: Draft) -> str:
     """How it is to be done, in a sentence."""
     first = "archived and checked first" if draft.options.archive else "NOT archived"
     grace = draft.options.grace.total_seconds()
     lasting = f"for {duration(grace)}" if grace else "until the next --purge"
     return f"{first}, then moved to the trash, from where they can be restored {lasting}"
-
-
-def dollars(count: int) -> str:
-    """What so many bytes cost a month."""
-    return f"${settings.TRAINMON_STORAGE_PRICE * count / GB:,.2f} a month"
 
 
 @contextmanager

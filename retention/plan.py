@@ -104,8 +104,13 @@ class Draft:
         return sum(getattr(one.seen, name) for one in self.going)
 
 
+#: How a run's folder is looked at; Refused where it must stay.
+Look = Callable[[Candidate, datetime], Seen]
+
+
 def draft(
-    wanted: Sequence[tuple[Candidate, str]], options: Options, at: datetime, report: Callable[[int], None] = lambda _: None
+    wanted: Sequence[tuple[Candidate, str]], options: Options, at: datetime, report: Callable[[int], None] = lambda _: None,
+    looking: Look | None = None,
 ) -> Draft:
     """Look at what the chosen runs hold: one stat a file, nothing is opened but folders."""
     parents = Parents({candidate.source_id for candidate, _ in wanted})
@@ -115,7 +120,7 @@ def draft(
         seen = Seen()
         if not refusal:
             try:
-                seen = look(candidate, at)
+                seen = (looking or look)(candidate, at)
             except files.Refused as refused:
                 refusal = str(refused)
         chosen.append(Chosen(candidate, reason, seen, refusal))

@@ -12,16 +12,17 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
 from retention import console, plan, purging, returning, work
-from retention.candidates import Candidate, candidates
+from retention.candidates import Candidate
+from retention.choosing import Question, listed
 from retention.files import Refused
 from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
+from retention.telling import as_json, dollars, outline, reason_of_age
 from retention.turn import Busy, Lost, Turn, turn
 from runs.lease import LeaseLost
 from runs.models import Run, Trainer
 from runs.progress import size
 from runs.readers.plain import plain
-from runs.status import duration
 
 
 class Command(BaseCommand):
@@ -71,11 +72,11 @@ class Command(BaseCommand):
             return
         self.show_plan(draft, options)
         if not draft.going:
-            self.tell_json(options, planned(draft, at) | {"dry_run": options["dry_run"]})
+            self.tell_json(options, outline(draft, at) | {"dry_run": options["dry_run"]})
             raise SystemExit(0 if options["dry_run"] else 1)
         if options["dry_run"]:
             self.say(options, "A dry run: nothing was deleted.")
-            return self.tell_json(options, planned(draft, at) | {"dry_run": True})
+            return self.tell_json(options, outline(draft, at) | {"dry_run": True})
         if self.agreed(draft, options):
             self.carry_out(draft, said, at, options)
 
@@ -117,7 +118,7 @@ class Command(BaseCommand):
             made = plan.confirm(draft, author(options, said), draft.token)
             with console.steps(draft.total("size"), made.archive, quiet=options["json"]) as tell:
                 work.carry_out(made, held, tell)
-        self.sum_up(made, planned(draft, at) | {"dry_run": False}, options)
+        self.sum_up(made, outline(draft, at) | {"dry_run": False}, options)
 
     def resume_first(self, options: dict[str, Any]) -> None:
         """What was cut off is ended before anything new is begun, where somebody wants something done."""
@@ -168,7 +169,7 @@ class Command(BaseCommand):
         if gone:
             until = f"{now() + made.grace:%Y-%m-%d %H:%M} UTC"
             self.say(options, f"{len(gone):,} runs are in the trash. Until {until} restore brings them back; after that "
-                              f"cleanup --purge deletes them, which frees {size(frees)} ({console.dollars(frees)}).")
+                              f"cleanup --purge deletes them, which frees {size(frees)} ({dollars(frees)}).")
         self.say(options, f"{len(rest):,} runs are still there." if rest else "Nothing failed.")
         self.tell_json(options, told | {"plan": made.pk, "buried": [row.run_id for row in gone], "frees": frees, "left": [
             {"id": row.run_id, "step": row.step, "reason": row.error} for row in rest]})
@@ -192,7 +193,7 @@ class Command(BaseCommand):
         for one in kept:
             if not options["json"]:
                 self.stderr.write(self.style.ERROR(f"{console.cell(one.tomb.run.name).plain} stays in the trash: {one.why}"))
-        saved = f"{size(freed)} are free, {console.dollars(freed)} saved"
+        saved = f"{size(freed)} are free, {dollars(freed)} saved"
         self.say(options, f"{len(gone):,} runs were purged, {len(kept):,} stay. {saved}.")
         self.tell_json(options, {"purged": [one.tomb.run_id for one in gone], "freed": freed,
                                  "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept]})
@@ -201,17 +202,13 @@ class Command(BaseCommand):
 
     def listed(self, options: dict[str, Any], at: datetime) -> tuple[list[Candidate], timedelta]:
         """The runs to choose from, and the age from which one is old."""
-        runs = Run.objects.active().filter(files_missing=False)
-        if options["trainer"] != "all":
-            if not Trainer.objects.filter(slug=options["trainer"]).exists():
-                known = ", ".join(Trainer.objects.values_list("slug", flat=True)) or "none"
-                self.refuse(f"There is no trainer {console.cell(options['trainer']).plain}; there are: {known}.")
-            runs = runs.filter(source__trainer__slug=options["trainer"])
-        rows = candidates(runs)
-        if options["older_than"] is None:
-            return rows, timedelta(days=settings.TRAINMON_OLD_DAYS)
-        than = self.aged(options["older_than"])
-        return [row for row in rows if row.is_older(than, at)], than
+        slug = "" if options["trainer"] == "all" else options["trainer"]
+        if slug and not Trainer.objects.filter(slug=slug).exists():
+            known = ", ".join(Trainer.objects.values_list("slug", flat=True)) or "none"
+            self.refuse(f"There is no trainer {console.cell(slug).plain}; there are: {known}.")
+        than = None if options["older_than"] is None else self.aged(options["older_than"])
+        rows = listed(Run.objects.all(), Question(trainer=slug, older_than=than), at)
+        return rows, timedelta(days=settings.TRAINMON_OLD_DAYS) if than is None else than
 
     def said(self, rows: list[Candidate], than: timedelta, at: datetime, options: dict[str, Any]) -> str | None:
         """The selection in words, asked for where somebody sits there; None where nobody made one."""
@@ -273,7 +270,7 @@ class Command(BaseCommand):
             screen.print(console.staying(draft))
         if draft.going:
             screen.print(console.going(draft))
-            self.stdout.write(f"They are {console.manner(draft)}. Purging them saves {console.dollars(draft.total('frees'))}.")
+            self.stdout.write(f"They are {console.manner(draft)}. Purging them saves {dollars(draft.total('frees'))}.")
         else:
             self.stdout.write("None of the selected runs may go.")
 
@@ -297,32 +294,5 @@ def author(options: dict[str, Any], said: str) -> plan.Author:
     return plan.Author(console.whoever(), "console", plain(options["why"])[:2000], plain(said)[:2000])
 
 
-def as_json(row: Candidate, at: datetime) -> dict[str, Any]:
-    """A run of the list."""
-    age = row.age(at)
-    return {
-        "id": row.id, "trainer": row.trainer, "dataset": row.dataset, "name": row.name, "path": console.shown_path(row),
-        "size": row.size, "event_files": row.event_files, "points": row.points,
-        "modified": row.modified.isoformat() if row.modified else None,
-        "age_seconds": age.total_seconds() if age is not None else None, "status": row.status,
-    }
-
-
-def planned(draft: plan.Draft, at: datetime) -> dict[str, Any]:
-    """The plan: what goes, what stays, and the token of exactly this list."""
-    return {
-        "token": draft.token,
-        "going": [as_json(one.candidate, at) | {"reason": one.reason, "files": one.seen.files, "bytes": one.seen.size,
-                                                "frees": one.seen.frees} for one in draft.going],
-        "staying": [as_json(one.candidate, at) | {"reason": one.refusal} for one in draft.staying],
-        "total": {"runs": len(draft.going), **{name: draft.total(name) for name in ("files", "size", "frees")}},
-        "archive": draft.options.archive, "grace_seconds": draft.options.grace.total_seconds(),
-        "saved_a_month": console.dollars(draft.total("frees")),
-    }
-
-
 def _reason(said: str, row: Candidate, at: datetime) -> str:
-    age = row.age(at)
-    if "old" in said.lower().split() and age is not None:
-        return f"old: nothing came for {duration(age.total_seconds())}"
-    return "all were selected"
+    return (reason_of_age(row, at) if "old" in said.lower().split() else "") or "all were selected"
