@@ -19,8 +19,8 @@ import msgspec
 import zstandard
 
 from retention import tarred
-from retention.destinations import Destination, Draft
-from retention.files import Entry, Refused, refusal, shown
+from retention.destinations import Destination, Draft, at
+from retention.files import Entry, Refused, Unreachable, refusal, shown
 from retention.manifest import FORMAT, Item, Manifest, Part, Sealed, decoded, digest, plain_header
 from retention.tape import BLOCK, Damaged, Sink, Tape
 from retention.walk import Walk, in_tree_order
@@ -63,6 +63,14 @@ class Broken:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """An archive of which nothing can be told now, because its storage does not answer."""
+
+    name: str
+    reason: str
+
+
 def write(
     fd: int, entries: Sequence[Entry], registry: Iterable[bytes], to: Destination, name: str, about: dict[str, Any],
     progress: Progress | None = None,
@@ -87,8 +95,17 @@ def write(
     return verified(name, sealed, manifest)
 
 
+def look(url: str, name: str, expected: str, *, deep: bool = True) -> Verified | Broken | Away:
+    """Verify an archive where the database says that it lies."""
+    try:
+        to = at(url)
+    except Refused as error:  # its file system is not known to this machine
+        return Away(name, str(error))
+    return verify(to, name, expected, deep=deep)
+
+
 def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True, progress: Progress | None = None,
-           ) -> Verified | Broken:
+           ) -> Verified | Broken | Away:
     """Read an archive and compare each byte with its manifest, and that with the digest ``expected`` of it.
 
     Shallow, only the manifest and that the archive is there.
@@ -99,10 +116,10 @@ def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True,
         with to.open(name) as file:
             if deep:
                 follow(Tape(file), sealed, manifest, lambda item: _counted(tell))
+    except Unreachable as error:
+        return Away(name, str(error))
     except (Refused, Damaged) as error:
         return Broken(name, str(error))
-    except OSError as error:
-        return Broken(name, f"it cannot be read: {error}")
     return verified(name, sealed, manifest)
 
 

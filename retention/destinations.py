@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from retention import manifest
-from retention.files import Refused, shown
+from retention.files import Refused, Unreachable, shown
 
 DATA, MANIFEST = ".tar.zst", ".manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -26,6 +26,23 @@ FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 class NotThere(Refused):
     """There is no archive of this name."""
+
+
+def missing(file: str, to: Destination) -> Refused:
+    """The words for a file that is not there; where nothing is there at all, its volume may not be mounted."""
+    try:
+        if to.holds_something():
+            return NotThere(f"there is no {file} in {to.url}")
+    except OSError as error:
+        return unreadable(to.url, error)
+    return Unreachable(f"there is nothing at all in {to.url} now: is it the right place, and mounted?")
+
+
+def unreadable(url: str, error: OSError) -> Refused:
+    """The words for what cannot be opened: a link or a folder in its place was put there, the rest may pass."""
+    if error.errno in (errno.ELOOP, errno.EISDIR):
+        return Refused(f"{url} holds something else in its place: {error.strerror}")
+    return Unreachable(f"{url} cannot be read now: {error.strerror or error}")
 
 
 def failure(url: str, error: OSError) -> Refused:
@@ -76,7 +93,15 @@ class Destination(ABC):
 
     @abstractmethod
     def sealed(self, name: str) -> bytes:
-        """Its manifest as it is stored; NotThere where there is none."""
+        """Its manifest as it is stored; NotThere where there is none, Unreachable where that cannot be told."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether this archive exists; OSError where that cannot be told."""
+
+    @abstractmethod
+    def holds_something(self) -> bool:
+        """Whether anything at all lies there."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -94,6 +119,15 @@ def at(url: str) -> Destination:
     from retention.remote import Remote  # fsspec is loaded where it is used
 
     return Remote(url)
+
+
+@contextmanager
+def reading(url: str) -> Iterator[None]:
+    """What cannot be read is unreachable."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(url, error) from None
 
 
 def checked(name: str) -> str:
@@ -126,13 +160,21 @@ class Folder(Destination):
         return self._open(checked(name) + DATA)
 
     def sealed(self, name: str) -> bytes:
-        with self._open(checked(name) + MANIFEST) as file:
+        with self._open(checked(name) + MANIFEST) as file, reading(self.url):
             return file.read(manifest.MOST)
 
     def names(self) -> list[str]:
         with suppress(FileNotFoundError), self._folder() as folder:
             return sorted(named(file) for file in os.listdir(folder) if named(file))
         return []
+
+    def has(self, name: str) -> bool:
+        return os.path.lexists(os.path.join(self.path, checked(name) + MANIFEST))
+
+    def holds_something(self) -> bool:
+        with suppress(FileNotFoundError), self._folder() as folder:
+            return bool(os.listdir(folder))
+        return False
 
     def refuse_within(self, roots: Iterable[str]) -> None:
         """By the paths as they are and as links lead, and by what the folders above really are."""
@@ -163,7 +205,9 @@ class Folder(Destination):
             with self._folder() as folder:
                 fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
-            raise NotThere(f"there is no {file} in {self.path}") from None
+            raise missing(file, self) from None
+        except OSError as error:
+            raise unreadable(self.url, error) from None
         return os.fdopen(fd, "rb", buffering=0)
 
 

@@ -40,6 +40,10 @@ class Gone(Refused):
     """There is nothing where something should be."""
 
 
+class Unreachable(Refused):
+    """Storage that does not answer now: nothing is known of what lies there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file, folder or other thing as one stat shows it.

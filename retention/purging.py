@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from retention import archive, destinations, files, graves, journal
+from retention import archive, files, graves, journal
 from retention.candidates import candidates
 from retention.models import Archive, Tombstone
 from retention.turn import Turn
-from retention.work import Progress, Report, Step, silent
+from retention.work import Progress, Report, Step, silent, unreliable
 from runs.models import Run
 
 
@@ -88,8 +88,7 @@ def _kept(tomb: Tombstone, at: datetime) -> str:
         return "was pinned or bookmarked meanwhile"
     if tomb.archive is None:
         return "" if not tomb.planned.plan.archive else "has no archive that was checked"
-    found = archive.verify(destinations.at(tomb.archive.destination), tomb.archive.name, tomb.archive.manifest_sha256)
+    found = archive.look(tomb.archive.destination, tomb.archive.name, tomb.archive.manifest_sha256)
     if isinstance(found, archive.Broken):
         Archive.objects.filter(pk=tomb.archive.pk).update(state=Archive.State.BROKEN, error=found.reason[:2000])
-        return f"its archive cannot be relied on: {found.reason}"
-    return ""
+    return unreliable(found)

@@ -10,7 +10,7 @@ from typing import IO, Any
 import fsspec
 
 from retention import manifest
-from retention.destinations import DATA, MANIFEST, Destination, Draft, NotThere, checked, failure, named
+from retention.destinations import DATA, MANIFEST, Destination, Draft, checked, failure, missing, named, reading, unreadable
 from retention.files import Refused
 
 #: Where there are no folders, and a bucket that is not there is a typing error.
@@ -74,7 +74,7 @@ class Remote(Destination):
         return self._open(checked(name) + DATA)
 
     def sealed(self, name: str) -> bytes:
-        with self._open(checked(name) + MANIFEST) as file:
+        with self._open(checked(name) + MANIFEST) as file, reading(self.url):
             return bytes(file.read(manifest.MOST))
 
     def names(self) -> list[str]:
@@ -96,13 +96,19 @@ class Remote(Destination):
                 self.fs.invalidate_cache()
                 return io.BufferedReader(Reading(self.fs.open(self.key(file), "rb", cache_type="readahead")), PIECE)
         except FileNotFoundError:
-            raise NotThere(f"there is no {file} in {self.url}") from None
+            raise missing(file, self) from None
+        except OSError as error:
+            raise unreadable(self.url, error) from None
 
     def has(self, name: str) -> bool:
-        """Whether this archive exists."""
         with asking():
             self.fs.invalidate_cache()
-            return bool(self.fs.exists(self.key(name + MANIFEST)))
+            return bool(self.fs.exists(self.key(checked(name) + MANIFEST)))
+
+    def holds_something(self) -> bool:
+        with asking():
+            self.fs.invalidate_cache()
+            return bool(self.fs.exists(self.path) and self.fs.ls(self.path, detail=False))
 
     def refuse_existing(self, name: str) -> None:
         """An archive is never written over."""

@@ -18,7 +18,7 @@ from retention import archive, destinations, files, graves, journal, unpacking
 from retention.models import Archive, PlannedRun, Tombstone
 from retention.turn import Turn
 from retention.work import Progress, Report, Step, silent
-from runs import audit
+from runs import audit, loading
 from runs.models import Run
 
 
@@ -121,7 +121,16 @@ def _from_archive(tomb: Tombstone, report: Report) -> None:
         raise files.Refused("was purged without an archive: its files are gone")
     path = bytes(tomb.path)
     if not _is_back(tomb.archive, tomb.source.root, path):
+        _recall(tomb.archive, tomb.run)
         _unpack(tomb.archive, tomb.source.root, path, report)
+
+
+def _recall(row: Archive, run: Run) -> None:
+    """What the registry lost of the run, before a sync can find its files and read them anew."""
+    try:
+        loading.load(archive.registry(destinations.at(row.destination), row.name, row.manifest_sha256), run)
+    except loading.Unreadable as error:
+        raise files.Refused(f"its archive holds what the registry cannot take: {error}") from None
 
 
 def _unpack(row: Archive, root: str, path: bytes, report: Report) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Final
 import zstandard
 
 from retention import tarred
+from retention.files import Unreachable
 
 BLOCK: Final = 2**20
 #: Memory that a frame may ask for; ours want 2 MiB.
@@ -29,7 +30,10 @@ class Raw:
 
     def read(self, count: int = BLOCK) -> bytes:
         """The next bytes, as the decompressor asks for them."""
-        data = self.file.read(count) or b""
+        try:
+            data = self.file.read(count) or b""
+        except OSError as error:
+            raise Unreachable(f"it cannot be read now: {error.strerror or error}") from error
         self.size += len(data)
         self.summed.update(data)
         return data
@@ -88,5 +92,3 @@ class Tape:
             return self.stream.readinto(into)
         except zstandard.ZstdError as error:
             raise Damaged(f"it cannot be decompressed: {error}") from None
-        except OSError as error:
-            raise Damaged(f"it cannot be read: {error}") from error

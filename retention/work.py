@@ -119,18 +119,26 @@ def _place(planned: PlannedRun, to: destinations.Destination) -> tuple[Archive, 
             row, _ = Archive.objects.get_or_create(
                 destination=to.url, name=name, defaults={"run": planned.run, "planned": planned})
             journal.mark(planned, Step.ARCHIVING)
-        try:
-            _, manifest = archive.opened(to, name)
-        except destinations.NotThere:
+        if not to.has(name):
             return row, None
-        except files.Refused:
-            manifest = None
-        if manifest is not None and manifest.about.get("digest") == planned.digest and row.state != Archive.State.GONE:
-            found = archive.verify(to, name)
-            if isinstance(found, archive.Verified):
-                return row, found
+        if row.state != Archive.State.GONE and (found := _left_behind(planned, to, name)):
+            return row, found
         Archive.objects.filter(pk=row.pk).update(state=Archive.State.GONE, error="left behind by a writer that was killed")
         number += 1
+
+
+def _left_behind(planned: PlannedRun, to: destinations.Destination, name: str) -> archive.Verified | None:
+    """An archive of just these files that is sound."""
+    try:
+        _, manifest = archive.opened(to, name)
+    except files.Unreachable:
+        raise
+    except files.Refused:
+        return None
+    found = archive.verify(to, name) if manifest.about.get("digest") == planned.digest else None
+    if isinstance(found, archive.Away):
+        raise files.Unreachable(found.reason)
+    return found if isinstance(found, archive.Verified) else None
 
 
 def _written(
@@ -262,5 +270,11 @@ def _unarchived(planned: PlannedRun) -> str:
     row = planned.archives.filter(state=Archive.State.VERIFIED).first()
     if row is None:
         return "has no archive that was checked"
-    found = archive.verify(destinations.at(row.destination), row.name, row.manifest_sha256, deep=False)
+    return unreliable(archive.look(row.destination, row.name, row.manifest_sha256, deep=False))
+
+
+def unreliable(found: archive.Verified | archive.Broken | archive.Away) -> str:
+    """Why an archive does not stand for its run now; empty for a verified one."""
+    if isinstance(found, archive.Away):
+        return f"its archive is unreachable: {found.reason}"
     return f"its archive cannot be relied on: {found.reason}" if isinstance(found, archive.Broken) else ""

@@ -77,7 +77,8 @@ KINDS = [
     Kind("checkpoint", Checkpoint, ("said",)),
     Kind("transition", Transition, ("old", "new", "at")),
     Kind("eventid", EventId, ("event_id",), "log_file__run"),
-    Kind("note", Note, ("created", "text")),
+    # its text may have been edited since
+    Kind("note", Note, ("author", "created")),
     Kind("bookmark", Bookmark, ("owner",)),
 ]
 #: What a line need not say, since the run that is loaded has it.

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from retention import archive, destinations
-from retention.archive import Broken
+from retention.archive import Away, Broken
 from retention.destinations import Folder, NotThere
 from retention.files import Refused
 from tests.retention.archives import LINES, folder, pack
@@ -191,6 +191,6 @@ def test_errors_that_only_one_file_system_knows_are_told_in_words_and_leave_no_a
     monkeypatch.undo()
     written = pack(tmp_path, memory)
     monkeypatch.setattr(memory.fs, "open", throttled)
-    assert archive.verify(memory, "one") == Broken("one", "it cannot be read: Throttled: slow down")
+    assert archive.verify(memory, "one") == Away("one", "memory://logs/archives cannot be read now: Throttled: slow down")
     monkeypatch.undo()
     assert archive.verify(memory, "one") == written

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
-from runs.models import Run, Series
+from retention.models import Archive
+from runs.models import Note, Run, Series, SeriesChunk, SeriesTail
 from tests.retention.oldruns import aged
 from tests.runs.trees import synced, write
 
@@ -69,3 +71,45 @@ def test_a_new_run_where_a_purged_one_lay_is_a_new_run(root):
     synced(root)
     found = Run.objects.filter(name="older").values_list("lifecycle_stage", "point_count")
     assert sorted(found) == [("active", 10), ("purged", 40)]
+
+
+def held(run: Run) -> list[list]:
+    """Everything that the registry has of a run's points, words and history, but for the numbers of its rows."""
+    chunks = [model.objects.filter(series__run=run) for model in (SeriesChunk, SeriesTail)]
+    rows = [[{**row, "id": 0, "series_id": 0} for row in some.order_by("series__tag__name", "pk").values()] for some in chunks]
+    return [*rows, list(run.notes.values("author", "text", "created")), list(run.transitions.values("old", "new", "at"))]
+
+
+def test_a_run_from_its_archive_brings_back_what_the_registry_lost_of_it_and_nothing_twice(root):
+    run = Run.objects.get(name="older")
+    run.notes.create(text="the good one")
+    run.notes.create(text="typo")
+    before, points = held(run), run.point_count
+    cleanup("--select", "0", "--yes", "--grace", "0d")
+    cleanup("--purge")
+    Series.objects.filter(run=run).first().delete()
+    run.notes.get(text="the good one").delete()
+    Note.objects.filter(text="typo").update(text="mended")
+    call_command("restore", str(run.pk), "--json", stdout=io.StringIO())
+    assert synced(root).points == 0
+    assert held(run)[:2] == before[:2] and held(run)[3] == before[3] and standing()["older"] == ("active", False, points)
+    assert sorted(note.text for note in run.notes.all()) == ["mended", "the good one"]
+
+
+def test_a_run_stays_in_the_trash_while_its_archive_is_out_of_reach_and_the_archive_is_not_called_broken(root, capsys):
+    cleanup("--select", "0", "--yes", "--grace", "0d")
+    archives = root.parent / "archive"
+    archives.rename(root.parent / "unmounted")
+    archives.mkdir()  # its mount point
+    for words in (("cleanup", "--purge"), ("archives", "verify", "--json")):
+        with pytest.raises(SystemExit) as ended:
+            call_command(*words, stderr=sys.stderr, stdout=sys.stdout)
+        assert ended.value.code == 1
+    out, said = capsys.readouterr()
+    assert '"state": "unreachable"' in out
+    assert f"its archive is unreachable: there is nothing at all in {archives} now: is it the right place, and mounted?" in said
+    assert Archive.objects.get().state == "verified" and standing()["older"][0] == "buried"
+    archives.rmdir()
+    (root.parent / "unmounted").rename(archives)
+    cleanup("--purge")
+    assert standing()["older"][0] == "purged"

@@ -9,14 +9,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
-from retention import archive, console, destinations
-from retention.files import Refused
+from retention import archive, console
 from retention.models import Archive
 from runs.progress import size
 
+UNREACHABLE = "unreachable"
+
 
 class Command(BaseCommand):
-    """Exit codes: 0 all well, 1 an archive cannot be relied on (named), 2 bad arguments."""
+    """Exit codes: 0 all well, 1 an archive cannot be relied on or reached (named), 2 bad arguments."""
 
     help = "List archives, or verify them: read again, each byte compared with its manifest, and that with the registry."
 
@@ -56,10 +57,9 @@ class Command(BaseCommand):
 
 def verified(row: Archive, *, deep: bool) -> dict[str, Any]:
     """Read an archive again; what was found is on its row."""
-    try:
-        found = archive.verify(destinations.at(row.destination), row.name, row.manifest_sha256, deep=deep)
-    except (Refused, OSError) as error:
-        found = archive.Broken(row.name, str(error))
+    found = archive.look(row.destination, row.name, row.manifest_sha256, deep=deep)
+    if isinstance(found, archive.Away):  # of the archive itself nothing is known: its row stays
+        return as_json(row) | {"state": UNREACHABLE, "error": found.reason}
     if isinstance(found, archive.Broken):
         row.state, row.error = Archive.State.BROKEN, found.reason[:2000]
     elif deep:
