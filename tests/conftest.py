@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import TransactionTestCase
 
-from tests.tables import Emptying
+from tests.tables import Emptying, flushing
 from tests.trainmon.machine import living, manage, wait_until
 from trainmon.embedded import locks
 from trainmon.embedded.ensure import ensure
@@ -63,9 +63,10 @@ def passwords_are_hashed_in_little_time() -> Iterator[None]:
 def tables_are_emptied_in_little_time() -> Iterator[None]:
     """A flush takes nearly half a second of the processor, after each test whose commits are real."""
     with pytest.MonkeyPatch.context() as patch:
+        emptying = flushing(TransactionTestCase._fixture_teardown)
         if not os.environ.get("DATABASE_URL"):  # it takes a superuser of the database
-            emptying = Emptying(TransactionTestCase._fixture_teardown)
-            patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: emptying(case))
+            emptying = Emptying(emptying)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: emptying(case))
         yield
 
 

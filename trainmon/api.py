@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from runs.api import (
     annotations,
     artifacts,
+    audit,
     bundle,
     compare,
     description,
@@ -81,6 +82,7 @@ urlpatterns = [
     path("series/", series.SeriesView.as_view(), name="series"),
     path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),
+    path("audit/", audit.AuditTrail.as_view(), name="audit"),
     path("ingest/events/", ingest.IngestEvents.as_view(), name="ingest-events"),
     path("ingest/files/", ingest.IngestFiles.as_view(), name="ingest-files"),
     path("ingest/schema/", ingest.IngestSchema.as_view(), name="ingest-schema"),

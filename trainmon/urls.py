@@ -6,6 +6,7 @@ from django.urls import include, path
 
 import trainmon.celery  # noqa: F401  what the site queues goes to our broker
 from runs.views.account import account_page, change_password, create_token, revoke_token
+from runs.views.audit import audit_csv, audit_page
 from runs.views.sources import as_of, source_page, sync_now
 from runs.views.trainers import trainer_page
 from runs.views.workspace import workspace
@@ -37,6 +38,8 @@ urlpatterns = [
     path("account/password/", change_password, name="account-password"),
     path("account/tokens/", create_token, name="account-tokens"),
     path("account/tokens/<int:pk>/revoke/", revoke_token, name="account-token-revoke"),
+    path("audit/", audit_page, name="audit"),
+    path("audit/csv/", audit_csv, name="audit-csv"),
     path("workspace/", workspace, name="workspace"),
     path("storage/", include("retention.urls")),
     path("api/", include("trainmon.api")),

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 
 from runs.models import ApiToken
 from runs.models.token import PREFIX
+from runs.roles import PRIVATE
 
 SCHEMES = ("bearer", "token")
 #: A token's last use is written down no more often.
@@ -74,7 +75,8 @@ class Closed(BasePermission):
             _within_scope(token, str(request.method), view)
         needed = getattr(view, "needs", {}).get(request.method)
         if needed and not request.user.has_perm(needed):
-            raise PermissionDenied(f"This needs the permission {needed}, which the roles operator and admin have.")
+            roles = "role admin has" if needed.partition(".")[2] in PRIVATE else "roles operator and admin have"
+            raise PermissionDenied(f"This needs the permission {needed}, which the {roles}.")
         return True
 
 

@@ -9,8 +9,8 @@ from django.db import models
 class AuditEntry(models.Model):
     """One deed: who, what, on what, when, why, from where.
 
-    A trigger of the database refuses UPDATE and DELETE.  ``user`` has no constraint, so that
-    deleting a user changes nothing here; ``who`` is the name at the time.
+    Triggers of the database refuse UPDATE, DELETE and TRUNCATE, whoever asks.  ``user`` has no constraint,
+    so that deleting a user changes nothing here; ``who`` is the name at the time.
     """
 
     at = models.DateTimeField(auto_now_add=True, db_index=True)
@@ -30,7 +30,11 @@ class AuditEntry(models.Model):
         ordering = ["-id"]
         verbose_name = "audit entry"
         verbose_name_plural = "audit entries"
-        indexes = [models.Index(fields=["kind", "object_id"], name="audit_by_subject")]
+        indexes = [
+            models.Index(fields=["kind", "object_id"], name="audit_by_subject"),
+            models.Index(fields=["who", "id"], name="audit_by_who"),
+            models.Index(fields=["action", "id"], name="audit_by_action"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.who}: {self.action} {self.subject}"
