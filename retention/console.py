@@ -109,7 +109,8 @@ def manner(draft: Draft) -> str:
     first = "archived and checked first" if draft.options.archive else "NOT archived"
     grace = draft.options.grace.total_seconds()
     lasting = f"for {duration(grace)}" if grace else "until the next --purge"
-    return f"{first}, then moved to the trash, from where they can be restored {lasting}"
+    forget = "; with their purge their points are dropped from the registry" if draft.options.forget_metrics else ""
+    return f"{first}, then moved to the trash, from where they can be restored {lasting}{forget}"
 
 
 @contextmanager

@@ -169,7 +169,8 @@ def confirm(made: Draft, author: Author, token: str) -> Plan:
         audit.record(
             author.user, "confirm cleanup", plan, why=author.why, by=author.who, origin=author.origin,
             selected=author.selected, runs=len(made.going), bytes=made.total("size"), archive=made.options.archive,
-            forced=made.options.forced, keeps=made.options.keeps, token=token)
+            forced=made.options.forced, keeps=made.options.keeps, forget_metrics=made.options.forget_metrics,
+            token=token)
     return plan
 
 

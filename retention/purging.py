@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from retention import archive, files, graves, journal
+from retention import archive, files, forgetting, graves, journal
 from retention.candidates import candidates
 from retention.models import Archive, Tombstone
 from retention.turn import Turn
@@ -15,10 +15,11 @@ from runs.models import Run
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """A run whose files are gone."""
+    """A run whose files are gone, and what became of its points where they were to be dropped."""
 
     tomb: Tombstone
     freed: int
+    points: forgetting.Forgotten | forgetting.Remembered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ def due(at: datetime) -> list[Tombstone]:
 def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report = silent) -> list[Purged | Kept]:
     """Purge these; one that must stay, or cannot be deleted, does not stop the others."""
     done: list[Purged | Kept] = []
+    for tomb in forgetting.waiting():
+        turn.check()
+        forgetting.forget(tomb)
     for tomb in tombs:
         turn.check()
         report(Progress(tomb.run.name, "purging"))
@@ -65,7 +69,7 @@ def _purge(tomb: Tombstone, at: datetime, report: Report) -> Purged | Kept:
     journal.purged(tomb, freed)
     graves.forget(tomb.source.root, tomb.grave)
     journal.mark(tomb.planned, Step.PURGED)
-    return Purged(tomb, freed)
+    return Purged(tomb, freed, forgetting.forget(tomb) if tomb.planned.plan.forget_metrics else None)
 
 
 def _stopped(tomb: Tombstone, error: Exception) -> Kept:

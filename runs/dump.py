@@ -92,11 +92,16 @@ def dump(run: Run) -> Iterator[bytes]:
     source = run.source
     yield _line("run", {**_fields(run), "trainer": source.trainer.slug, "root": source.root})
     for kind in KINDS:
-        for row in rows_of(kind, run):
-            yield _line(kind.name, _fields(row))
+        yield from lines(kind.model, run)
     for hook in hooks.registered():
         for data in hook.dump(run):
             yield _line(hook.name, {"data": data})
+
+
+def lines(model: type[models.Model], run: Run) -> Iterator[bytes]:
+    """The lines of what is stored in one model."""
+    (kind,) = (kind for kind in KINDS if kind.model is model)
+    return (_line(kind.name, _fields(row)) for row in rows_of(kind, run))
 
 
 def rows_of(kind: Kind, run: Run) -> Iterator[models.Model]:

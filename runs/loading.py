@@ -23,7 +23,7 @@ from runs.rows import save_all
 #: What only people can say of a run; the rest follows from its files.
 SAID_BY_PEOPLE = ("tags", "pinned")
 #: What the registry says itself, whatever the dump says.
-OUR_OWN = {"id", "path", "name", "lifecycle_stage", "files_missing", "version", "created"}
+OUR_OWN = {"id", "path", "name", "lifecycle_stage", "files_missing", "points_dropped", "version", "created"}
 
 Line = dict[str, Any]
 
@@ -128,7 +128,7 @@ class Loading:
     def finish(self) -> None:
         """Counts follow what is there now."""
         if self.loaded.rows.get("serieschunk") or self.loaded.rows.get("seriestail"):
-            self.run.point_count = series.recount(self.run.pk)
+            self.run.point_count, self.run.points_dropped = series.recount(self.run.pk), None
         self.run.version += 1
         self.run.save()
         signals.tell(runs={self.run.pk: self.run.version}, jobs={})

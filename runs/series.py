@@ -117,6 +117,13 @@ def forget_file(log_file_id: int, run_id: int) -> None:
                 "AND log_file_id = %s", [run_id, log_file_id])
 
 
+def forget_points(run_id: int) -> None:
+    """Delete all points of a run; its series stay as they were summed up."""
+    with connection.cursor() as cursor:
+        for table in ("runs_serieschunk", "runs_seriestail"):
+            cursor.execute(f"DELETE FROM {table} WHERE series_id IN (SELECT id FROM runs_series WHERE run_id = %s)", [run_id])
+
+
 def _known(keys: Iterable[Key]) -> dict[Key, int]:
     runs, tags = (list(column) for column in zip(*keys, strict=True))
     with connection.cursor() as cursor:

@@ -111,6 +111,8 @@ class Detail(Standing):
     file_count = serializers.IntegerField()
     event_file_count = serializers.IntegerField()
     point_count = serializers.IntegerField()
+    points_dropped = serializers.DateTimeField(
+        allow_null=True, help_text="When its points were dropped at its cleanup; its archive holds them.")
     bad_records = serializers.IntegerField()
     lost_bytes = serializers.IntegerField()
     warnings = serializers.ListField(child=serializers.JSONField(), help_text="What the last scan found odd.")

@@ -96,6 +96,7 @@ class Run(models.Model):
     event_file_count = models.IntegerField(default=0)
     modified = models.DateTimeField(null=True, help_text="Newest mtime of a file below its path.")
     point_count = models.BigIntegerField(default=0)
+    points_dropped = models.DateTimeField(null=True, help_text="When its points were dropped; an archive holds them.")
     bad_records = models.BigIntegerField(default=0)
     lost_bytes = models.BigIntegerField(default=0)
     warnings = models.JSONField(default=list, help_text="What the last scan found odd: kind, path, detail.")

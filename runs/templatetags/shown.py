@@ -204,6 +204,8 @@ def marks(run: Run) -> list[tuple[str, str]]:
         odd.append(("early stopped", "It ended before its last step, by its own rule"))
     if run.files_missing:
         odd.append(("files missing", "Its files are gone from disk; what was read of them is kept"))
+    if run.points_dropped:
+        odd.append(("points dropped", "Its charts are empty until it is restored from its archive"))
     if run.bad_records or run.lost_bytes:
         odd.append(("damaged", f"{run.bad_records:,} damaged records, {run.lost_bytes:,} bytes lost"))
     if run.unreadable:

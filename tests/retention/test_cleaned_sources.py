@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from retention.models import Archive
 from runs.models import Note, Run, Series, SeriesChunk, SeriesTail
@@ -113,3 +113,27 @@ def test_a_run_stays_in_the_trash_while_its_archive_is_out_of_reach_and_the_arch
     (root.parent / "unmounted").rename(archives)
     cleanup("--purge")
     assert standing()["older"][0] == "purged"
+
+
+def test_points_are_dropped_only_where_the_archive_has_each_of_them_and_come_back_with_it(root, admin_client, capsys):
+    older, old = Run.objects.get(name="older"), Run.objects.get(name="old")
+    before, points = held(older), older.point_count
+    cleanup("--select", "0 1", "--yes", "--grace", "0d", "--forget-metrics")
+    SeriesTail.objects.filter(series__run=old).update(last=42)  # no longer what was archived
+    with pytest.raises(SystemExit):
+        call_command("cleanup", "--purge", stderr=sys.stderr, stdout=sys.stdout)
+    why = "old: its points stay in the registry: the registry has points that its archive does not hold"
+    assert why in capsys.readouterr().err
+    assert not any(held(older)[:2]) and held(older)[2:] == before[2:] and standing()["old"] == ("purged", False, points)
+    page = admin_client.get(f"/runs/{older.pk}/").content.decode()
+    assert "The points of this run were dropped when it was cleaned up" in page and "points dropped" in page
+    assert Series.objects.filter(run=older).exclude(last=None).count() == 2
+    call_command("restore", str(older.pk), "--json", stdout=io.StringIO())
+    assert synced(root).points == 0 and held(older)[:2] == before[:2]
+    assert standing()["older"] == ("active", False, points) and Run.objects.get(name="older").points_dropped is None
+
+
+def test_points_that_only_the_registry_has_are_never_dropped(root):
+    with pytest.raises(CommandError, match="--forget-metrics needs an archive") as refused:
+        cleanup("--select", "0", "--yes", "--no-archive", "--forget-metrics")
+    assert refused.value.returncode == 2 and standing()["older"][0] == "active"

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
-from retention import console, plan, purging, returning, work
+from retention import console, forgetting, plan, purging, returning, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
 from retention.files import Refused
@@ -37,6 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
         parser.add_argument("--no-archive", action="store_false", dest="archive", help="delete without an archive")
         parser.add_argument("--archive", action="store_true", default=True, help="archive and check first (the default)")
+        parser.add_argument("--forget-metrics", action="store_true", help="drop the points of purged runs; archives keep them")
         parser.add_argument("--grace", metavar="AGE", help="how long runs stay in the trash (default: TRAINMON_CLEANUP_GRACE)")
         parser.add_argument("--force", action="store_true", help="pinned and bookmarked runs, too")
         parser.add_argument("--why", default="", help="a reason, for the audit trail")
@@ -193,11 +194,15 @@ class Command(BaseCommand):
         for one in kept:
             if not options["json"]:
                 self.stderr.write(self.style.ERROR(f"{console.cell(one.tomb.run.name).plain} stays in the trash: {one.why}"))
+        left = [(one.tomb.run, one.points.why) for one in gone if isinstance(one.points, forgetting.Remembered)]
+        for run, why in left if not options["json"] else []:
+            self.stderr.write(self.style.ERROR(f"{console.cell(run.name).plain}: its points stay in the registry: {why}"))
         saved = f"{size(freed)} are free, {dollars(freed)} saved"
         self.say(options, f"{len(gone):,} runs were purged, {len(kept):,} stay. {saved}.")
         self.tell_json(options, {"purged": [one.tomb.run_id for one in gone], "freed": freed,
-                                 "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept]})
-        if kept:
+                                 "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept],
+                                 "points_kept": [{"id": run.pk, "reason": why} for run, why in left]})
+        if kept or left:
             raise SystemExit(1)
 
     def listed(self, options: dict[str, Any], at: datetime) -> tuple[list[Candidate], timedelta]:
@@ -244,7 +249,9 @@ class Command(BaseCommand):
     def manner(self, options: dict[str, Any]) -> plan.Options:
         """How it is to be done."""
         grace = timedelta(days=settings.TRAINMON_CLEANUP_GRACE) if options["grace"] is None else self.aged(options["grace"])
-        return plan.Options(options["archive"], grace, options["force"])
+        if options["forget_metrics"] and not options["archive"]:
+            self.refuse("Nothing was deleted: --forget-metrics needs an archive that holds the metrics.")
+        return plan.Options(options["archive"], grace, options["force"], forget_metrics=options["forget_metrics"])
 
     def aged(self, said: str) -> timedelta:
         """A duration from an argument."""
