@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retention.candidates import Candidate
-from retention.plan import Chosen, Draft
+from retention.plan import Draft
 from retention.telling import shown_path
 from retention.work import Progress
 from runs.progress import size
@@ -89,7 +89,7 @@ def going(draft: Draft) -> Table:
     numeric = ("files", "size", "frees")
     drawn = table("run", "folder", *numeric, "because", numeric=numeric)
     for one in draft.going:
-        drawn.add_row(cell(_name(one)), cell(shown_path(one.candidate)), f"{one.seen.files:,}", size(one.seen.size),
+        drawn.add_row(cell(_name(one.candidate)), cell(shown_path(one.candidate)), f"{one.seen.files:,}", size(one.seen.size),
                       size(one.seen.frees), cell(one.reason))
     drawn.add_row(f"{len(draft.going):,} runs", "", f"{draft.total('files'):,}", size(draft.total("size")),
                   size(draft.total("frees")), "", style="bold")
@@ -98,9 +98,14 @@ def going(draft: Draft) -> Table:
 
 def staying(draft: Draft) -> Table:
     """The chosen runs that must stay, each with its reason."""
+    return kept((one.candidate, one.refusal) for one in draft.staying)
+
+
+def kept(said: Iterable[tuple[Candidate, str]]) -> Table:
+    """Runs that stay, each with its reason."""
     drawn = table("stays", "because")
-    for one in draft.staying:
-        drawn.add_row(cell(_name(one)), cell(one.refusal))
+    for row, why in said:
+        drawn.add_row(cell(_name(row)), cell(why))
     return drawn
 
 
@@ -158,5 +163,5 @@ def agrees(question: str) -> bool:
     return (ask(f"{question} [y/N] ") or "").strip().lower() in {"y", "yes"}
 
 
-def _name(one: Chosen) -> str:
-    return f"{one.candidate.dataset} / {one.candidate.name}" if one.candidate.dataset else one.candidate.name
+def _name(row: Candidate) -> str:
+    return f"{row.dataset} / {row.name}" if row.dataset else row.name

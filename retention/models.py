@@ -82,6 +82,10 @@ class RetentionPolicy(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def get_absolute_url(self) -> str:
+        """What it would do now."""
+        return reverse("policy", args=[self.pk])
+
 
 class Plan(models.Model):
     """One cleanup: who wanted what, and the exact list that was confirmed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.utils.timezone import now
 
 from retention import files, returning, work
 from retention.models import Plan, Tombstone
@@ -28,3 +29,11 @@ def bring_back(tomb_ids: list[int], who: str) -> None:
             except files.Refused as refused:
                 tomb.planned.error = str(refused)
                 tomb.planned.save(update_fields=["error", "changed"])
+
+
+@shared_task(name="retention.tasks.apply_policies")
+def apply_policies() -> list[str]:
+    """Each hour: have done what the policies that are switched on say."""
+    from retention import policies  # which order by way of this module
+
+    return policies.order_all(now())

@@ -309,6 +309,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": TRAINMON_SYNC_INTERVAL,
         "options": {"expires": TRAINMON_SYNC_INTERVAL},
     },
+    "policies": {
+        "task": "retention.tasks.apply_policies",
+        "schedule": 3600,
+        "options": {"expires": 3600, "queue": "janitor"},
+    },
     "the worker's heartbeat": {"task": "runs.tasks.heartbeat", "schedule": 30, "options": {"expires": 30}},
 }
 
