@@ -10,6 +10,7 @@ from retention.candidates import candidates
 from retention.models import Archive, Tombstone
 from retention.turn import Turn
 from retention.work import Progress, Report, Step, silent, unreliable
+from runs import volumes
 from runs.models import Run
 
 
@@ -52,7 +53,11 @@ def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report =
         turn.check()
         report(Progress(tomb.run.name, "purging"))
         done.append(_purge(tomb, at, report))
-    for tomb in Tombstone.objects.exclude(purged_at=None).filter(planned__step=Step.PURGING).select_related("planned", "source"):
+    rows = Tombstone.objects.exclude(purged_at=None).filter(planned__step=Step.PURGING)
+    gone = list(rows.select_related("planned", "source").defer("source__verdicts", "source__fingerprint"))
+    # before the journal says that it is over: whoever goes on after a kill tells the volumes, too
+    volumes.commit(dict.fromkeys(tomb.source.root for tomb in gone))
+    for tomb in gone:
         graves.forget(tomb.source.root, tomb.grave)
         journal.mark(tomb.planned, Step.PURGED)
     return done
@@ -67,8 +72,6 @@ def _purge(tomb: Tombstone, at: datetime, report: Report) -> Purged | Kept:
     except (files.Refused, OSError) as error:
         return _stopped(tomb, error)
     journal.purged(tomb, freed)
-    graves.forget(tomb.source.root, tomb.grave)
-    journal.mark(tomb.planned, Step.PURGED)
     return Purged(tomb, freed, forgetting.forget(tomb) if tomb.planned.plan.forget_metrics else None)
 
 

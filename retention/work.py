@@ -20,7 +20,7 @@ from retention import archive, destinations, files, graves, journal
 from retention.candidates import Parents, candidates
 from retention.models import Archive, Plan, PlannedRun
 from retention.turn import Turn
-from runs import audit, dump
+from runs import audit, dump, volumes
 from runs.lease import Busy, Lease, claim
 from runs.models import Run, Source
 
@@ -63,6 +63,8 @@ def carry_out(plan: Plan, turn: Turn, report: Report = silent) -> None:
         by_source.setdefault(planned.run.source_id, []).append(planned)
     for source_id, some in by_source.items():
         _bury_all(source_id, some, turn, report)
+    # before the plan is done: whoever goes on after a kill tells them, too
+    volumes.commit(plan.runs.filter(step=Step.BURIED).values_list("run__source__root", flat=True).distinct(), plan.who)
     if not plan.runs.exclude(step__in=PlannedRun.SETTLED).exists():
         _finish(plan)
 

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils.timezone import now
 
-from runs import beside, galleries, masks, redact
+from runs import beside, galleries, masks, redact, volumes
 from runs.identity import RACY
 from runs.ingest import Gained, Work, ingest
 from runs.lease import Lease
@@ -133,6 +133,10 @@ class _Sync:
 
     def run(self, began: float) -> Synced | Failed:
         source = self.source
+        try:
+            volumes.refresh(source.root, lambda: self.report(Progress("refreshing")))
+        except volumes.Failed as failed:
+            return Failed(source.pk, str(source), f"{source.root_text}: its volume was not refreshed: {failed}")
         tree = walk(source.root.encode(errors="surrogateescape"), keep=naming.is_wanted,
                     on_progress=lambda files: self.report(Progress("scanning", files=files)))
         if not isinstance(tree, Tree):

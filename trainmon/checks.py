@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from decimal import Decimal
+from importlib.util import find_spec
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
+from runs import volumes
 from trainmon.embedded import binaries
 
 # Every variable that trainmon reads; a test compares this list with the code and with docs/operations.md.
@@ -58,6 +60,7 @@ VARIABLES = {
     "TRAINMON_TB_RATE",
     "TRAINMON_TB_SHARED_HOST",
     "TRAINMON_VIEWERS_RAW",
+    "TRAINMON_VOLUMES",
 }
 POSITIVE = ("TRAINMON_SYNC_INTERVAL", "TRAINMON_SCAN_DEADLINE", "TRAINMON_MAX_TAGS")
 #: What may be 0, and no more than this (NaN is neither).
@@ -94,6 +97,20 @@ def check_variables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
             said = f"{program} of TRAINMON_TB_PROGRAMS is no absolute path of a program."
             found.append(Error(said, hint="TRAINMON_TB_PROGRAMS=/opt/tb-2.15/bin/tensorboard", id="trainmon.E010"))
     return found
+
+
+@register()
+def check_volumes(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """What volumes are asked can be asked."""
+    try:
+        known = volumes.read(settings.TRAINMON_VOLUMES)
+    except ValueError as wrong:
+        hint = 'TRAINMON_VOLUMES={"/volume": {"refresh": ["/opt/refresh"], "commit": ["/opt/commit", "-v"]}}'
+        return [Error(f"TRAINMON_VOLUMES: {wrong}.", hint=hint, id="trainmon.E015")]
+    if any(one.kind == "modal" for one in known) and find_spec("modal") is None:
+        return [Error("TRAINMON_VOLUMES names a Modal volume, and Modal's client is not installed.",
+                      hint="pip install 'modal~=1.6'", id="trainmon.E016")]
+    return []
 
 
 @register()

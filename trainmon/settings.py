@@ -5,6 +5,7 @@ Each variable is described in docs/operations.md; a test fails on one that is no
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 from decimal import Decimal
@@ -265,6 +266,11 @@ TRAINMON_CLEANUP_QUIET = env.int("TRAINMON_CLEANUP_QUIET", 15)
 TRAINMON_CLEANUP_GRACE = env.float("TRAINMON_CLEANUP_GRACE", 7.0)
 # Dollars that a GB (10^9 bytes) on the volumes costs a month.
 TRAINMON_STORAGE_PRICE = Decimal(env.str("TRAINMON_STORAGE_PRICE", "") or "0.10")
+# Volumes that are refreshed before a scan and committed after a deletion: root -> what is run for it (runs/volumes.py).
+try:
+    TRAINMON_VOLUMES = json.loads(env.str("TRAINMON_VOLUMES", "") or "{}")
+except ValueError as error:
+    raise ImproperlyConfigured(f"TRAINMON_VOLUMES is no JSON: {error}.") from error
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 

@@ -53,3 +53,11 @@ def test_no_valkey_is_a_warning_with_what_to_do(monkeypatch):
 @pytest.mark.django_db
 def test_the_database_of_the_tests_has_nothing_wrong():
     assert checks.check_database(databases=["default"]) == []
+
+
+def test_a_volume_that_cannot_be_asked_is_an_error(settings):
+    settings.TRAINMON_VOLUMES = {"/v": {"commit": ["sync"]}}
+    assert [one.msg for one in checks.check_volumes(None)] == [
+        "TRAINMON_VOLUMES: /v: commit: 'sync' is no absolute path of a program."]
+    settings.TRAINMON_VOLUMES = {"/v": {"kind": "local"}}
+    assert checks.check_volumes(None) == []
