@@ -1,4 +1,4 @@
-"""The hub of a process: knows what its pages show, hears what has changed, renders it once, and offers it to each.
+"""The hub of a process: knows what its pages show, hears what has changed, and has it rendered (rounds.py) and offered.
 
 A notice is only a hint.  Every 2 s the hub asks by itself for newer versions of what is shown, every
 5 s whether its readers are still signed in and may still see it.  All state lives on one event loop.
@@ -18,7 +18,8 @@ from streaming import access, publish
 from streaming.access import Account, Known, Person, Subject
 from streaming.database import ask
 from streaming.reader import FLOODED, FORBIDDEN, SIGNED_OUT, TRY_LATER
-from streaming.rendering import Fragment, Key, render
+from streaming.rendering import Fragment, Key
+from streaming.rounds import RETRY, Rounds
 
 if TYPE_CHECKING:
     from streaming.asked import Asked
@@ -29,18 +30,12 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds between two looks for newer versions, and for who may still see what; and until what failed is tried again.
-POLL, RECHECK, RETRY = 2.0, 5.0, 1.0
-#: Seconds between two fragments of one run, and of one that a job moves.
-PACE, JOB_PACE = 0.1, 0.5
-#: Seconds, at most, between two rounds of rendering.
-REST = 0.05
+#: Seconds between two looks for newer versions, and for who may still see what.
+POLL, RECHECK = 2.0, 5.0
 #: Answers (points, log lines) that are kept for the other readers of the same.
 SHARED = 64
 #: Sockets of one process, and of one user; fragments that the pages of one user show together.
 MOST, MOST_OF_ONE, MOST_SHOWN = 4000, 200, 10_000
-#: Work of one round of rendering: a fragment weighs 1, a kind and spec for its queries more.
-ROUND, A_SPEC = 300, 10
 
 
 class Member(Protocol):
@@ -84,10 +79,8 @@ class Hub:
         self.watching: dict[Subject, set[Member]] = {}
         self.known: dict[Subject, Known] = {}
         self.people: dict[int, Person] = {}
-        self.rendered: dict[Subject, dict[Key, Fragment]] = {}
-        self.dirty: dict[Subject, float] = {}
-        self.not_before: dict[Subject, float] = {}
-        self.woken, self.rechecking, self.listening = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.rounds = Rounds(self)
+        self.rechecking, self.listening = asyncio.Event(), asyncio.Event()
         #: Cleared while it is known that rights have changed and not yet whose: nothing is offered then.
         self.judged = asyncio.Event()
         self.judged.set()
@@ -103,7 +96,7 @@ class Hub:
 
     def begin(self) -> None:
         """Listen, look and serve from now on."""
-        for what in (self._listen, self._render, self._look, self._recheck):
+        for what in (self._listen, self.rounds.run, self._look, self._recheck):
             self.tasks.append(self.loop.create_task(self._ever(what)))
 
     def end(self) -> None:
@@ -149,9 +142,8 @@ class Hub:
     def forget(self, subject: Subject) -> None:
         """Keep nothing of what nobody shows any more."""
         if subject not in self.watching:
-            self.rendered.pop(subject, None)
-            for held in (self.dirty, self.known, self.not_before):
-                held.pop(subject, None)
+            self.known.pop(subject, None)
+            self.rounds.forget(subject)
 
     # what it hears
 
@@ -187,13 +179,7 @@ class Hub:
 
     def _newer(self, subject: Subject, known: Known) -> None:
         self.known[subject] = known
-        self._soil(subject)
-
-    def _soil(self, subject: Subject, now: bool = False) -> None:
-        """Have a run or job rendered, when its time has come: as soon as one of those that show it takes a frame again."""
-        soonest = min((reader.due for reader in self.watching.get(subject, ())), default=0.0)
-        self.dirty[subject] = 0.0 if now else max(soonest, self.not_before.get(subject, 0.0))
-        self.woken.set()
+        self.rounds.soil(subject)
 
     def _stir(self, sources: set[int]) -> None:
         for reader in self.readers:
@@ -226,7 +212,7 @@ class Hub:
                 if subject not in self.watching:
                     continue
                 if subject not in found:
-                    self._vanish(subject)
+                    self.vanish(subject)
                 elif (known := self.known.get(subject)) is None or found[subject].version > known.version:
                     self._newer(subject, found[subject])
                 else:
@@ -235,7 +221,7 @@ class Hub:
                 self.newest_run, sources = await ask(access.newest_runs, self.newest_run)
                 self._stir(sources)
 
-    def _vanish(self, subject: Subject) -> None:
+    def vanish(self, subject: Subject) -> None:
         for reader in self.watching.pop(subject, set()):
             reader.lose(subject)
         self.forget(subject)
@@ -262,10 +248,10 @@ class Hub:
         """End a socket whose user has gone, or may not see any more what it shows."""
         if not there:
             reader.leave(SIGNED_OUT)
-        elif not all(self._may_see(reader, subject) for subject in reader.subjects()):
+        elif not all(self.may_see(reader, subject) for subject in reader.subjects()):
             reader.leave(FORBIDDEN)
 
-    def _may_see(self, reader: Member, subject: Subject) -> bool:
+    def may_see(self, reader: Member, subject: Subject) -> bool:
         known, seen = self.known.get(subject), self.people.get(reader.account.user)
         return seen is not None and (known is None or known.source in seen.sources)
 
@@ -306,114 +292,7 @@ class Hub:
             if subject not in seen:
                 reader.lose(subject)
             elif any(reader.shown[key] < self.known[subject].version for key in reader.keys[subject]):
-                self._soil(subject, now=True)
-
-    async def _render(self) -> None:
-        while True:
-            await self.woken.wait()
-            self.woken.clear()
-            now = self.loop.time()
-            due = [subject for subject, at in self.dirty.items() if at <= now]
-            for subject in due:
-                del self.dirty[subject]
-                known = self.known.get(subject)
-                self.not_before[subject] = now + (JOB_PACE if known and known.paced else PACE)
-            self._engage(due, now)
-            if due:
-                try:
-                    await self._serve(due)
-                except BaseException:
-                    self.dirty.update(dict.fromkeys(due, now + RETRY))
-                    self.woken.set()
-                    raise
-                # subscriptions and looks have their turn, too
-                await asyncio.sleep(min(REST, self.loop.time() - now))
-            if self.dirty:
-                self.loop.call_at(min(self.dirty.values()), self.woken.set)
-
-    def _engage(self, subjects: list[Subject], now: float) -> None:
-        """Those that show what is rendered now get a frame of it: the next one is rendered for when they can be sent one."""
-        for reader in {reader for subject in subjects for reader in self.watching.get(subject, ())}:
-            if reader.due <= now:
-                reader.due = now + self.gap(reader)
-
-    def gap(self, reader: Member) -> float:
-        """Seconds between two frames: a page of one job, its run or both hears of all that is theirs twice a second."""
-        shown = reader.subjects()
-        alone = 0 < len(shown) == len({kind for kind, _ in shown})
-        paced = alone and all(known.paced for one in shown if (known := self.known.get(one)))
-        return JOB_PACE if paced else PACE
-
-    async def _serve(self, subjects: list[Subject]) -> None:
-        """Render what changed, each once, and offer it to those that show it."""
-        wanted: dict[tuple[str, str], set[int]] = {}
-        keys = {
-            subject: {key for reader in self.watching.get(subject, ()) for key in reader.keys.get(subject, ())}
-            for subject in subjects
-        }
-        late = self._late(keys)
-        for subject in subjects:
-            if not keys[subject].isdisjoint(late):
-                keys[subject] -= late
-                self._soil(subject, now=True)
-            for kind, pk, spec in keys[subject]:
-                wanted.setdefault((kind, spec), set()).add(pk)
-        held = {key: one.version for subject in subjects for key, one in self.rendered.get(subject, {}).items()}
-        found, fresh = await ask(render, subjects, wanted, held)
-        await self.judged.wait()
-        for subject in subjects:
-            if subject not in self.watching:
-                continue
-            if subject not in found:
-                self._vanish(subject)
-                continue
-            self.known[subject] = found[subject]
-            old = self.rendered.get(subject, {})
-            version = found[subject].version
-            current = {key: one for key in keys[subject]
-                       if (one := fresh.get(key, old.get(key))) is not None and one.version >= version}  # fmt: skip
-            self.rendered[subject] = current
-            for reader in list(self.watching[subject]):
-                self._offer(reader, subject, keys[subject], current)
-
-    def _late(self, keys: Mapping[Subject, set[Key]]) -> set[Key]:
-        """Of these fragments those that wait for another round, so that who asks for much keeps nobody waiting.
-
-        First come those of users who wait for few.
-        """
-        named = {(kind, spec) for some in keys.values() for kind, _, spec in some}
-        if sum(map(len, keys.values())) + A_SPEC * len(named) <= ROUND:
-            return set()
-        waiting: Counter[int] = Counter()
-        users: dict[Key, set[int]] = {}
-        for subject in keys:
-            held, version = self.rendered.get(subject, {}), self.version_of(subject)
-            for reader in self.watching.get(subject, ()):
-                for key in reader.keys.get(subject, ()):
-                    if key in reader.shown and (key not in held or held[key].version < version):
-                        waiting[reader.account.user] += 1
-                        users.setdefault(key, set()).add(reader.account.user)
-        work = 0
-        specs: set[tuple[str, str]] = set()
-        late: set[Key] = set()
-        for key in sorted(users, key=lambda key: min(waiting[user] for user in users[key])):
-            kind, _, spec = key
-            work += 1 + A_SPEC * ((kind, spec) not in specs)
-            specs.add((kind, spec))
-            if work > ROUND:
-                late.add(key)
-        return late
-
-    def _offer(self, reader: Member, subject: Subject, rendered: set[Key], current: Mapping[Key, Fragment]) -> None:
-        if not self._may_see(reader, subject):
-            self.rechecking.set()
-            return
-        for key in reader.keys.get(subject, ()):
-            if key in current:
-                reader.offer(key, current[key])
-            elif key in rendered:  # still a row, but nothing to show any more
-                reader.lose_one(key)
-        reader.follow_up(subject)
+                self.rounds.soil(subject, now=True)
 
     def version_of(self, subject: Subject) -> int:
         """The newest version that is known of a run or job."""

@@ -166,7 +166,7 @@ class Reader:
             said, self.asked = self.asked, None
             await self.hub.subscribe(self, said)
         if self._has_something() and self._has_room():
-            if (pause := self.sent_at + self.hub.gap(self) - time.monotonic()) > 0:
+            if (pause := self.sent_at + self.hub.rounds.gap(self) - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             await self._flush()
 

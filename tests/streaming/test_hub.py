@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from runs.models import Job, Run, Trainer
-from streaming import hub, rendering
+from streaming import hub, rendering, rounds
 from streaming.database import ask
 from tests.runs.factories import make_run, make_source
 from tests.streaming.pages import near, taken_in
@@ -101,7 +101,7 @@ async def test_what_a_page_cannot_be_sent_yet_is_rendered_when_it_can(alice: Use
     versions = [await changed(run, step=step) for step in (7, 8)]
     while here.version_of(subject) < versions[-1]:
         await asyncio.sleep(0.01)
-    assert here.dirty == {subject: until} and rendered == [run.pk]
+    assert here.rounds.dirty == {subject: until} and rendered == [run.pk]
     reader.due = 0.0
     last = await changed(run, step=9)
     assert (await page.frame())["fragments"][0]["version"] == last and rendered == [run.pk] * 2
@@ -115,7 +115,7 @@ async def test_a_page_of_a_job_and_its_run_hears_of_both_together(alice: User, r
     assert len((await page.frame())["fragments"]) == 2
     here = hub.start()
     (reader,) = here.readers
-    assert {reader.due} == set(here.not_before.values()) and len(here.not_before) == 2
+    assert {reader.due} == set(here.rounds.not_before.values()) and len(here.rounds.not_before) == 2
     await page.leave()
 
 
@@ -188,14 +188,14 @@ async def test_a_change_whose_notice_is_lost_is_found_within_seconds(alice: User
 
 async def test_who_asks_for_much_keeps_nobody_waiting(alice: User, bob: User, run: Run, monkeypatch: pytest.MonkeyPatch):
     """Ten sockets of one viewer, a thousand rows each in columns of their own: others' first row came after 20 s."""
-    rounds: list[dict[tuple[str, str], set[int]]] = []
+    made: list[dict[tuple[str, str], set[int]]] = []
 
     def seen(subjects: Any, wanted: Any, held: Any) -> Any:
-        rounds.append(wanted)
+        made.append(wanted)
         return rendering.render(subjects, wanted, held)
 
-    monkeypatch.setattr(hub, "render", seen)
-    monkeypatch.setattr(hub, "ROUND", 2 * hub.A_SPEC + 3)
+    monkeypatch.setattr(rounds, "render", seen)
+    monkeypatch.setattr(rounds, "ROUND", 2 * rounds.A_SPEC + 3)
     runs = [run, *(await ask(lambda: [make_run(run.source) for _ in range(11)]))]
     greedy, modest = await near(bob), await near(alice)
     await asyncio.gather(
@@ -206,8 +206,8 @@ async def test_who_asks_for_much_keeps_nobody_waiting(alice: User, bob: User, ru
     came = 0
     while came < 48:
         came += len((await greedy.frame())["fragments"])
-    mine = next(place for place, wanted in enumerate(rounds) if ("run-row", "column=step") in wanted)
-    assert mine <= 1 and len(rounds) > 4 and all(sum(map(len, wanted.values())) <= hub.ROUND for wanted in rounds)
+    mine = next(place for place, wanted in enumerate(made) if ("run-row", "column=step") in wanted)
+    assert mine <= 1 and len(made) > 4 and all(sum(map(len, wanted.values())) <= rounds.ROUND for wanted in made)
     monkeypatch.setattr(hub, "MOST_SHOWN", 48)
     await greedy.say(watch=[row(one, -1, f"column=param:{n}") for n in range(5) for one in runs])
     assert "close some" in (await greedy.frame())["refused"]
