@@ -47,7 +47,7 @@ def silent(_: Progress) -> None:
 
 def unfinished() -> list[Plan]:
     """Plans that were confirmed and are not done: whoever worked on them was killed."""
-    return list(Plan.objects.filter(state__in=[Plan.State.CONFIRMED, Plan.State.WORKING]).order_by("pk"))
+    return list(Plan.objects.filter(state__in=Plan.OPEN).order_by("pk"))
 
 
 def carry_out(plan: Plan, turn: Turn, report: Report = silent) -> None:
@@ -191,33 +191,31 @@ def _claimed(source_id: int) -> Iterator[Lease | Busy]:
 
 def _bury(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
     """Bury one run, or say why not; killed anywhere in here, the next one finishes it."""
+    gone_on = planned.step == Step.BURYING
     try:
-        gone_on = planned.step == Step.BURYING
-        buried = gone_on and lies(planned)
-        if gone_on and not buried and not _in_place(planned):
+        if gone_on and lies(planned):
+            return journal.buried(planned, now(), _moved(planned))
+        if gone_on and not _in_place(planned):
             # its volume may not be mounted: whoever goes on later will see
             return journal.mark(planned, Step.BURYING, "is neither where it lay nor in the trash: is its volume mounted?")
-        if not buried and not _may_go(planned, lease, parents):
-            return
-        grew = _moved(planned)
+        if why := _unarchived(planned):
+            return journal.mark(planned, Step.SKIPPED, why)
+        journal.mark(planned, Step.BURYING)
+        _held_and_moved(planned, lease, parents)
     except files.Refused as refused:
-        if lies_or_unknown(planned):
-            # where it is cannot be told now: whoever goes on later will see
-            return journal.mark(planned, Step.BURYING, str(refused))
-        return journal.mark(planned, Step.SKIPPED, str(refused))
-    journal.buried(planned, now(), grew)
+        # where it is cannot always be told now: whoever goes on later will see
+        journal.mark(planned, Step.BURYING if lies_or_unknown(planned) else Step.SKIPPED, str(refused))
 
 
-def _may_go(planned: PlannedRun, lease: Lease, parents: Parents) -> bool:
-    """Ask once more what protects it, and write down that it is on its way."""
-    unarchived = _unarchived(planned)
+def _held_and_moved(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
+    """Ask once more what protects it and move it, as one: whoever pins, bookmarks or holds it comes before or after."""
     with transaction.atomic():
         lease.check()
-        # whoever pins, bookmarks or holds it now has come first, or waits for this row
         Run.objects.select_for_update().only("pk").get(pk=planned.run_id)
-        why = _kept(planned, parents) or unarchived
-        journal.mark(planned, Step.SKIPPED if why else Step.BURYING, why)
-    return not why
+        if why := _kept(planned, parents):
+            journal.mark(planned, Step.SKIPPED, why)
+        else:
+            journal.buried(planned, now(), _moved(planned))
 
 
 def _moved(planned: PlannedRun) -> list[str]:
