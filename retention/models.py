@@ -102,6 +102,9 @@ class Plan(models.Model):
         DONE = "done", "done"
         CANCELLED = "cancelled", "cancelled"
 
+    #: What the janitor has something to do for.
+    OPEN = (State.CONFIRMED, State.WORKING)
+
     created = models.DateTimeField(auto_now_add=True)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     who = models.CharField(max_length=150, help_text="The name at the time.")
@@ -245,6 +248,7 @@ class Tombstone(models.Model):
     purged_at = models.DateTimeField(null=True)
     freed = models.BigIntegerField(null=True, help_text="Bytes of the disk that purging it has freed.")
     restored_at = models.DateTimeField(null=True)
+    wanted_by = models.CharField(max_length=150, blank=True, help_text="Who wants it back; the janitor brings it.")
     grew = models.JSONField(default=list, help_text="Files that changed in the trash: somebody still writes there.")
 
     class Meta:

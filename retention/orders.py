@@ -18,27 +18,45 @@ if TYPE_CHECKING:
 
 
 class Away(Exception):
-    """Nobody can be told now; what was confirmed stays confirmed, and the janitor finds it."""
+    """The janitor cannot be told now.  What was ordered (``plan``, or restores) is written down, and it finds that later."""
+
+    def __init__(self, plan: Plan | None = None) -> None:
+        super().__init__(
+            "The janitor cannot be reached: Valkey (or Redis) does not answer. What you ordered is written down, "
+            "and done within a minute after it does.")
+        self.plan = plan
 
 
 def clean(made: Draft, author: Author, token: str) -> Plan:
     """Confirm a cleanup and have the janitor carry it out; plan.Changed where the token is another list's."""
     with transaction.atomic():
         plan = confirm(made, author, token)
-    _send(tasks.carry_out, plan.pk)
+    _send(tasks.carry_out, plan.pk, plan=plan)
     return plan
 
 
+def archive_only(made: Draft, author: Author, token: str) -> Plan:
+    """The same for a draft whose runs are archived and stay where they are."""
+    if not (made.options.keeps and made.options.archive):
+        raise ValueError("the options of this draft must be archive=True, keeps=True")
+    return clean(made, author, token)
+
+
 def bring_back(tombs: Sequence[Tombstone], user: User, why: str = "") -> None:
-    """Have the janitor restore these; whether this user may is the caller's to know."""
+    """Have the janitor restore these; whether this user may is the caller's to know.  What is back already is left alone."""
     with transaction.atomic():
-        for tomb in tombs:
+        # none of them is purged meanwhile: the janitor asks under the same lock
+        rows = Tombstone.objects.select_for_update(of=["self"]).filter(pk__in=[tomb.pk for tomb in tombs], restored_at=None)
+        wanted = list(rows.select_related("run").order_by("pk"))
+        for tomb in wanted:
             audit.record(user, "order restore", tomb.run, why=why, path=tomb.path_text, bytes=tomb.size)
-    _send(tasks.bring_back, [tomb.pk for tomb in tombs], user.get_username())
+        Tombstone.objects.filter(pk__in=[tomb.pk for tomb in wanted]).update(wanted_by=user.get_username())
+    if wanted:
+        _send(tasks.bring_back, [tomb.pk for tomb in wanted])
 
 
-def _send(task: Any, *said: object) -> None:
+def _send(task: Any, *said: object, plan: Plan | None = None) -> None:
     try:
         task.apply_async(said, retry=False)
     except OperationalError as error:
-        raise Away(f"The janitor cannot be told now: {error}. What was confirmed is done as soon as it can.") from error
+        raise Away(plan) from error

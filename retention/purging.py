@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
+
 from retention import archive, files, forgetting, graves, journal
 from retention.candidates import candidates
 from retention.models import Archive, Tombstone
@@ -64,9 +66,8 @@ def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report =
 
 
 def _purge(tomb: Tombstone, at: datetime, report: Report) -> Purged | Kept:
-    if tomb.planned.step != Step.PURGING and (why := _kept(tomb, at)):
+    if tomb.planned.step != Step.PURGING and (why := _kept(tomb, at) or _unreliable(tomb) or _kept_now(tomb, at)):
         return Kept(tomb, why)
-    journal.mark(tomb.planned, Step.PURGING)
     try:
         freed = graves.purge(tomb.source.root, tomb.grave, lambda freed: report(Progress(tomb.run.name, "purging", freed)))
     except (files.Refused, OSError) as error:
@@ -86,13 +87,30 @@ def _stopped(tomb: Tombstone, error: Exception) -> Kept:
     return Kept(tomb, str(error))
 
 
+def _kept_now(tomb: Tombstone, at: datetime) -> str:
+    """Ask again and write down that it is on its way, as one: reading the archive may have taken hours."""
+    with transaction.atomic():
+        Run.objects.select_for_update().only("pk").get(pk=tomb.run_id)
+        tomb.wanted_by = Tombstone.objects.select_for_update().values_list("wanted_by", flat=True).get(pk=tomb.pk)
+        if not (why := _kept(tomb, at)):
+            journal.mark(tomb.planned, Step.PURGING)
+    return why
+
+
 def _kept(tomb: Tombstone, at: datetime) -> str:
-    """Why it must stay in the trash: somebody's later word, or an archive that is not what it was."""
+    """Why it must stay in the trash: somebody's later word."""
+    if tomb.wanted_by:
+        return "is wanted back"
     (row,) = candidates(Run.objects.filter(pk=tomb.run_id))
     if row.hold is not None and (row.hold_until is None or row.hold_until > at):
         return f"is held: {row.hold}"
     if (row.pinned or row.bookmarked) and not tomb.planned.plan.forced:
         return "was pinned or bookmarked meanwhile"
+    return ""
+
+
+def _unreliable(tomb: Tombstone) -> str:
+    """Why it must stay in the trash: an archive that is not what it was."""
     if tomb.archive is None:
         return "" if not tomb.planned.plan.archive else "has no archive that was checked"
     found = archive.look(tomb.archive.destination, tomb.archive.name, tomb.archive.manifest_sha256)

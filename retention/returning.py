@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from retention import archive, destinations, files, graves, journal, unpacking
@@ -157,6 +157,12 @@ def _done(tomb: Tombstone, author: str) -> None:
         journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=Run.Stage.ACTIVE, files_missing=False)
         origin = tomb.archive.name if tomb.purged_at and tomb.archive else "trash"
         audit.record(None, "restore run", tomb.run, by=author, origin=origin, bytes=tomb.size, path=tomb.path_text)
+
+
+def wanted() -> QuerySet[Tombstone]:
+    """Burials that are to be undone: somebody has ordered that, or was killed while they did it."""
+    ordered = Q(restored_at=None) & ~Q(wanted_by="")
+    return Tombstone.objects.filter(ordered | Q(planned__step=Step.RESTORING)).order_by("pk")
 
 
 def cut_off() -> list[PlannedRun]:

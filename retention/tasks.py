@@ -1,34 +1,52 @@
-"""Celery's doors to the cleanup: the janitor's, who alone opens a source for writing."""
+"""Celery's doors to the janitor, who alone opens a source for writing; its queue is its own.
+
+One that finds another cleanup at work asks again a few times, then leaves it to the janitor's round.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from celery import shared_task
 from django.utils.timezone import now
 
-from retention import files, returning, work
-from retention.models import Plan, Tombstone
-from retention.turn import turn
+from retention import janitor
+from retention.turn import Busy
+from runs.models import Heartbeat
+
+WAITING: dict[str, Any] = {
+    "autoretry_for": (Busy,), "retry_backoff": False, "retry_kwargs": {"countdown": 3, "max_retries": 20}, "throws": (Busy,),
+}
 
 
-@shared_task(name="retention.tasks.carry_out")
-def carry_out(plan_id: int) -> None:
+@shared_task(name="retention.tasks.carry_out", **WAITING)
+def carry_out(plan_id: int) -> str:
     """Archive and bury what a confirmed plan lists; one that is done is left alone."""
-    with turn() as held:
-        plan = Plan.objects.get(pk=plan_id)
-        if plan.state in (Plan.State.CONFIRMED, Plan.State.WORKING):
-            work.carry_out(plan, held)
+    return janitor.carry_out(plan_id)
 
 
-@shared_task(name="retention.tasks.bring_back")
-def bring_back(tomb_ids: list[int], who: str) -> None:
-    """Restore buried or purged runs; why one did not come is with its tombstone."""
-    with turn() as held:
-        for tomb in Tombstone.objects.filter(pk__in=tomb_ids).select_related("run", "planned"):
-            try:
-                returning.restore(tomb.run, held, who)
-            except files.Refused as refused:
-                tomb.planned.error = str(refused)
-                tomb.planned.save(update_fields=["error", "changed"])
+@shared_task(name="retention.tasks.bring_back", **WAITING)
+def bring_back(tomb_ids: list[int]) -> list[str]:
+    """Restore buried or purged runs that somebody wants back."""
+    return [janitor.bring_back(pk) for pk in tomb_ids]
+
+
+@shared_task(name="retention.tasks.purge_due", **WAITING)
+def purge_due() -> int:
+    """Delete what is past its time in the trash; how many runs."""
+    return janitor.purge_due(now())[0]
+
+
+@shared_task(name="retention.tasks.tidy", throws=(Busy,))
+def tidy() -> None:
+    """Each minute: what was cut off, or could not be sent, is gone on with; what is due is purged."""
+    janitor.round()
+
+
+@shared_task(name="retention.tasks.heartbeat")
+def heartbeat() -> None:
+    """That the clock, the broker and the janitor work."""
+    Heartbeat.beat("janitor")
 
 
 @shared_task(name="retention.tasks.apply_policies")

@@ -39,11 +39,11 @@ class Turn:
 
 
 @contextmanager
-def turn() -> Iterator[Turn]:
-    """Take the turn, or raise Busy; a killed holder has lost it already."""
+def turn(patience: float = PATIENCE) -> Iterator[Turn]:
+    """Take the turn, or raise Busy after so many seconds; a killed holder has lost it already."""
     # a connection of its own: Django's may be closed and opened anew amid the work
     with psycopg.connect(**connection.get_connection_params(), autocommit=True) as client:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         while not _locked(client):
             if time.monotonic() > until:
                 raise Busy("another cleanup is at work; this one has done nothing")

@@ -38,8 +38,9 @@ def say_it_by_the_log(**_: Any) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def beat_at_once(**_: Any) -> None:
-    """Else nobody would know for half a minute that it runs."""
-    app.send_task("runs.tasks.heartbeat", expires=30)
+    """Else nobody would know for half a minute that it runs, or for a minute go on with what was cut off."""
+    for name in ("runs.tasks.heartbeat", "retention.tasks.heartbeat", "retention.tasks.tidy"):
+        app.send_task(name, expires=30)
 
 
 @signals.worker_shutting_down.connect(weak=False)

@@ -20,7 +20,7 @@ from runs import correlation, redact
 from runs.readers.plain import plain, plain_json
 
 COMMAND = "command"
-SERVICES = ("web", "worker", "beat", "follower", "tensorboards", COMMAND)
+SERVICES = ("web", "worker", "janitor", "beat", "follower", "tensorboards", COMMAND)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 #: What some readers take for the end of a line, though JSON does not.
 BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -80,11 +80,13 @@ def _host_and_port(said: str) -> tuple[str, int]:
 
 
 class Pulse(logging.Filter):
-    """The worker's heartbeat is seen at /readyz; a line tells only of one that failed."""
+    """Heartbeats are seen at /readyz, and the janitor tells itself what it did: a line only of one that failed."""
+
+    SILENT = ("runs.tasks.heartbeat", "retention.tasks.heartbeat", "retention.tasks.tidy")
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is kept."""
-        return record.levelno > logging.INFO or "runs.tasks.heartbeat" not in record.getMessage()
+        return record.levelno > logging.INFO or not any(name in record.getMessage() for name in self.SILENT)
 
 
 class Collector(SysLogHandler):

@@ -187,7 +187,6 @@ SECRETS = [
     SECRET_KEY,
     str(DATABASES["default"].get("PASSWORD") or ""),
     *(env.str(name, "") for name in ("PGPASSWORD", "TRAINMON_ADMIN_PASSWORD", "TRAINMON_METRICS_TOKEN")),
-    *(env.str(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
 ]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
@@ -265,6 +264,8 @@ TRAINMON_ARCHIVE = env.str("TRAINMON_ARCHIVE", "") or str(HOME / "archive")
 TRAINMON_CLEANUP_QUIET = env.int("TRAINMON_CLEANUP_QUIET", 15)
 # Days that cleaned up runs lie in the trash before they are purged.
 TRAINMON_CLEANUP_GRACE = env.float("TRAINMON_CLEANUP_GRACE", 7.0)
+# Whether the janitor purges what is past its time in the trash; else `cleanup --purge` does, where somebody gives it.
+TRAINMON_CLEANUP_PURGE = env.bool("TRAINMON_CLEANUP_PURGE", True)
 # Dollars that a GB (10^9 bytes) on the volumes costs a month.
 TRAINMON_STORAGE_PRICE = Decimal(env.str("TRAINMON_STORAGE_PRICE", "") or "0.10")
 # Volumes that are refreshed before a scan and committed after a deletion: root -> what is run for it (runs/volumes.py).
@@ -291,7 +292,10 @@ elif TESTING:
     CELERY_BROKER_URL = "memory://"
 else:
     CELERY_BROKER_URL = "filesystem://"
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
+# Who orders something does not wait six seconds to learn that the broker is away.
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2}
+if CELERY_BROKER_URL == "filesystem://":
+    CELERY_BROKER_TRANSPORT_OPTIONS |= {
         name: str(HOME / "broker") for name in ("data_folder_in", "data_folder_out", "control_folder")
     }
 # One notice for each change ("run 7 is at version 12"), to whoever serves pages.  Without Valkey it stays in
@@ -302,6 +306,8 @@ if REDIS_URL:
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {"hosts": [REDIS_URL], "prefix": "trainmon"},
     }
+# What moves and deletes logs is done by whoever serves this queue alone: the janitor, which has them writable.
+CELERY_TASK_ROUTES = {"retention.tasks.*": {"queue": "janitor"}}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -322,6 +328,8 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 3600, "queue": "janitor"},
     },
     "the worker's heartbeat": {"task": "runs.tasks.heartbeat", "schedule": 30, "options": {"expires": 30}},
+    "the janitor's heartbeat": {"task": "retention.tasks.heartbeat", "schedule": 30, "options": {"expires": 30}},
+    "the janitor's round": {"task": "retention.tasks.tidy", "schedule": 60, "options": {"expires": 60}},
 }
 
 # Who may read /metrics and the details of /readyz: whoever has this token, and who calls from these addresses or networks.

@@ -22,7 +22,7 @@ from trainmon.embedded.postgres import Postgres
 
 # The wheel's own `docker-compose` script always ends with 0; its binary does not.
 COMPOSE = Path(sysconfig.get_path("purelib")) / "compose" / "docker-compose"
-RUNNING = ("web", "follower", "tensorboards", "worker", "beat")
+RUNNING = ("web", "follower", "tensorboards", "worker", "janitor", "beat")
 VARIABLES = {
     "TRAINMON_SECRET_KEY": "k" * 50,
     "TRAINMON_HOSTS": "trainmon.example.org",
@@ -38,9 +38,9 @@ def compose(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMPOSE, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
 
 
-def services() -> dict[str, Any]:
+def services(**more: str) -> dict[str, Any]:
     """docker-compose.yml as Compose understands it, every variable filled in."""
-    return json.loads(compose("config", "--format", "json", **VARIABLES).stdout)["services"]
+    return json.loads(compose("config", "--format", "json", **VARIABLES, **more).stdout)["services"]
 
 
 def free_port() -> int:
@@ -59,12 +59,21 @@ def test_compose_refuses_without_what_production_needs(name):
     assert done.returncode != 0 and name in done.stderr
 
 
-def test_logs_are_mounted_read_only_and_only_one_service_has_a_port():
+def test_only_the_janitor_may_write_the_logs_and_only_one_service_has_a_port():
     found = services()
-    for service in ("web", "follower", "tensorboards", "worker", "beat"):
+    for service in RUNNING:
         (logs,) = [volume for volume in found[service]["volumes"] if volume["target"] == "/logs"]
-        assert logs["read_only"] is True
+        assert logs.get("read_only", False) is (service != "janitor"), service
     assert [name for name, service in found.items() if service.get("ports")] == ["web"]
+
+
+def test_the_janitor_can_do_nothing_but_write_the_logs_and_serves_its_queue_alone():
+    found = services()
+    janitor, user = found["janitor"], services(LOGS_USER="1000:1000")["janitor"]["user"]
+    assert (janitor["read_only"], janitor["cap_drop"], janitor["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+    assert (janitor["user"], user) == ("10001:10001", "1000:1000")
+    queues = {name: [word for word in found[name]["command"] if word.startswith("--queues")] for name in ("worker", "janitor")}
+    assert queues == {"worker": ["--queues=celery"], "janitor": ["--queues=janitor"]}
 
 
 def test_tensorboards_are_on_a_network_of_their_own_and_share_the_folder_of_their_sockets_with_the_site():
@@ -149,7 +158,7 @@ def test_the_commands_of_the_file_run_a_production_site(ports, shared_home, tmp_
 
         def beats() -> bool:
             found = json.load(urllib.request.urlopen(said, timeout=60))["dependencies"]
-            return {found[name]["state"] for name in ("database", "layer", "broker", "worker")} == {"ok"}
+            return {found[name]["state"] for name in ("database", "layer", "broker", "worker", "janitor")} == {"ok"}
 
         assert wait_until(beats), (tmp_path / "worker").read_text()
         assert "runs.tasks.heartbeat" not in (tmp_path / "worker").read_text() + (tmp_path / "beat").read_text()

@@ -67,7 +67,7 @@ def well(transactional_db: None) -> Source:
     """A source that is followed, a worker that beats, a TensorBoard that runs."""
     source = make_source(make_trainer("lora", "team-lora"))
     Source.objects.update(followed=now() + timedelta(minutes=1), last_synced=now(), status=Source.Status.OK)
-    Heartbeat.beat("worker")
+    Heartbeat.beat("worker"), Heartbeat.beat("janitor")
     TensorBoard.objects.create(trainer=source.trainer, state="running", since=now(), seen=now() + timedelta(minutes=1))
     return source
 
@@ -91,8 +91,8 @@ def test_without_valkey_the_site_is_degraded_and_goes_on(site: Site, well: Sourc
     with bus_of(site):
         until(lambda: get(site, "/readyz") == (200, "ready\n"))
     until(lambda: get(site, "/readyz") == (200, "degraded\n"))
-    assert states(site) == {"database": "ok", "layer": "down", "broker": "down", "worker": "ok", "follower": "ok",
-                            "tensorboards": "ok"}  # fmt: skip
+    assert states(site) == {"database": "ok", "layer": "down", "broker": "down", "worker": "ok", "janitor": "ok",
+                            "follower": "ok", "tensorboards": "ok"}  # fmt: skip
     down = details(site)["dependencies"]["broker"]
     assert "Error" in down["reason"] and down["since"] <= now().isoformat()
     assert get(site, "/login/", Host="localhost")[0] == 200

@@ -16,7 +16,7 @@ from trainmon.health.standing import Known, Standing, State
 DATABASE, BUS = 4.0, 2.0
 #: What no page can be served without; all else is missed, and the site goes on.
 VITAL = ("database",)
-OF_DATABASE = ("worker", "follower", "tensorboards")
+OF_DATABASE = ("worker", "janitor", "follower", "tensorboards")
 
 
 class Dependencies:
@@ -70,5 +70,6 @@ def _broker() -> Standing:
     with app.connection_for_write() as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=BUS)
         with broker.channel() as channel:
-            waiting = channel.queue_declare(queue=app.conf.task_default_queue, passive=False).message_count
+            queues = (app.conf.task_default_queue, "janitor")
+            waiting = sum(channel.queue_declare(queue=name, passive=False).message_count for name in queues)
     return Standing(State.OK, waiting=waiting)

@@ -32,10 +32,10 @@ def in_time(question: Callable[[], T], milliseconds: int = STATEMENT) -> T:
 
 
 def look() -> dict[str, Standing]:
-    """The database, and what it knows of worker, follower and TensorBoards; raises where it does not answer."""
+    """The database, and what it knows of worker, janitor, follower and TensorBoards; raises where it does not answer."""
     in_time(_is_there)
     found = {"database": Standing(State.OK)}
-    for name, question in (("worker", worker), ("follower", follower), ("tensorboards", tensorboards)):
+    for name, question in (("worker", worker), ("janitor", janitor), ("follower", follower), ("tensorboards", tensorboards)):
         try:
             found[name] = in_time(question)
         except (OperationalError, InterfaceError) as error:  # also: it took too long
@@ -54,12 +54,21 @@ def _is_there() -> None:
 
 def worker() -> Standing:
     """The clock gives the worker a heartbeat to do each half minute, through the broker."""
-    beat = Heartbeat.objects.filter(service="worker").first()
+    return _beats("worker")
+
+
+def janitor() -> Standing:
+    """So it does to the janitor."""
+    return _beats("janitor")
+
+
+def _beats(service: str) -> Standing:
+    beat = Heartbeat.objects.filter(service=service).first()
     if beat is None:
-        return Standing(State.DOWN, "it has never done anything: clock, broker and worker must run")
+        return Standing(State.DOWN, f"it has never done anything: clock, broker and {service} must run")
     if now() - beat.at < LATE:
         return Standing(State.OK)
-    why = "its last heartbeat is old: the clock, the broker or the worker does not run, or all its threads are busy"
+    why = f"its last heartbeat is old: the clock, the broker or the {service} does not run, or all its threads are busy"
     return Standing(State.DOWN, why, beat.at)
 
 

@@ -1,0 +1,106 @@
+"""What the janitor does: cleanups, restores and purges that were ordered or are due.
+
+Each takes a turn of its own, so that what people wait for comes between.  Everything ordered is in
+the database first: a janitor that was killed, or was not told, goes on with its next round.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils.timezone import now
+
+from retention import files, journal, purging, returning, work
+from retention.meter import Meter
+from retention.models import Archive, Plan, PlannedRun, Tombstone
+from retention.turn import Busy, turn
+
+log = logging.getLogger(__name__)
+
+Step = PlannedRun.Step
+#: What could not be purged is tried again after this time: its archive is read each time.
+AGAIN = timedelta(hours=6)
+
+
+def carry_out(plan_id: int) -> str:
+    """Do what is left of a confirmed plan; Busy where another cleanup is at work."""
+    with turn(patience=0) as held:
+        plan = Plan.objects.filter(pk=plan_id, state__in=Plan.OPEN).first()
+        if plan is None:
+            return "done already"
+        with Meter(plan) as meter:
+            work.carry_out(plan, held, meter.add)
+    plan.refresh_from_db(fields=["state"])
+    log.info("%s is %s", plan, plan.get_state_display(), extra={"event": "cleanup.carried_out", "context": {"plan": plan_id}})
+    return str(plan.state)
+
+
+def bring_back(tomb_id: int) -> str:
+    """Restore a run that somebody wants back; why it did not come is with its tombstone.  Busy as above."""
+    with turn(patience=0) as held:
+        tomb = returning.wanted().filter(pk=tomb_id).select_related("run", "planned").first()
+        if tomb is None:
+            return "done already"
+        try:
+            back = returning.restore(tomb.run, held, tomb.wanted_by or "trainmon")
+        except (files.Refused, OSError) as error:
+            tomb.planned.refresh_from_db(fields=["step"])
+            journal.mark(tomb.planned, tomb.planned.step, f"did not come back: {error}"[:2000])
+            Tombstone.objects.filter(pk=tomb.pk).update(wanted_by="")
+            return f"not restored: {error}"
+    return f"restored from its {back.origin}"
+
+
+def purge_due(at: datetime) -> tuple[int, int]:
+    """Delete what is past its grace period; how many runs that were and how many bytes are free.  Busy as above."""
+    count = freed = 0
+    for pk in ripe(at):
+        with turn(patience=0) as held:
+            tombs = [tomb for tomb in purging.due(at) if tomb.pk == pk]
+            with _going_on("purge of tombstone", pk):
+                for one in purging.purge_all(tombs, held, at):
+                    if isinstance(one, purging.Purged):
+                        count, freed = count + 1, freed + one.freed
+                    else:
+                        journal.mark(one.tomb.planned, one.tomb.planned.step, f"was not purged: {one.why}"[:2000])
+    return count, freed
+
+
+def ripe(at: datetime) -> list[int]:
+    """Tombstones that are due, but not those that could not be purged a moment ago: their archives would be read for ever."""
+    begun, waits = Q(planned__step=Step.PURGING), Q(planned__error="") | Q(planned__changed__lte=at - AGAIN)
+    due = Tombstone.objects.filter(purged_at=None, restored_at=None, wanted_by="").exclude(planned__step=Step.RESTORING)
+    sound = Q(archive=None) | ~Q(archive__state=Archive.State.BROKEN)
+    due = due.filter(begun | Q(purge_after__lte=at) & waits & sound).order_by("purge_after", "pk")
+    return list(due.values_list("pk", flat=True))
+
+
+def round() -> None:
+    """Go on with all that was ordered and is not done, then purge what is due; one failure does not stop the others."""
+    for tomb_id in list(returning.wanted().values_list("pk", flat=True)):
+        with _going_on("restore of tombstone", tomb_id):
+            bring_back(tomb_id)
+    for plan in work.unfinished():
+        with _going_on("cleanup", plan.pk):
+            carry_out(plan.pk)
+    if settings.TRAINMON_CLEANUP_PURGE:
+        count, freed = purge_due(now())
+        if count:
+            context = {"runs": count, "bytes": freed}
+            log.info("Purged what was past its time in the trash.", extra={"event": "cleanup.purged", "context": context})
+
+
+@contextmanager
+def _going_on(what: str, pk: int) -> Iterator[None]:
+    """Whatever fails in here is told, and does not hold up what comes next."""
+    try:
+        yield
+    except Busy:
+        raise
+    except Exception:
+        log.exception("The %s %s failed; the next round tries again.", what, pk)
