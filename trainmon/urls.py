@@ -5,6 +5,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
 import trainmon.celery  # noqa: F401  what the site queues goes to our broker
+from retention.views.sessions import audit_usage
 from runs.views.account import account_page, change_password, create_token, revoke_token
 from runs.views.audit import audit_csv, audit_page
 from runs.views.sources import as_of, source_page, sync_now
@@ -40,6 +41,7 @@ urlpatterns = [
     path("account/tokens/<int:pk>/revoke/", revoke_token, name="account-token-revoke"),
     path("audit/", audit_page, name="audit"),
     path("audit/csv/", audit_csv, name="audit-csv"),
+    path("audit/usage/", audit_usage, name="audit-usage"),
     path("workspace/", workspace, name="workspace"),
     path("storage/", include("retention.urls")),
     path("api/", include("trainmon.api")),
