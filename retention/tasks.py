@@ -10,7 +10,7 @@ from typing import Any
 from celery import shared_task
 from django.utils.timezone import now
 
-from retention import janitor
+from retention import janitor, rotation
 from retention.turn import Busy
 from runs.models import Heartbeat
 
@@ -55,3 +55,9 @@ def apply_policies() -> list[str]:
     from retention import policies  # which order by way of this module
 
     return policies.order_all(now())
+
+
+@shared_task(name="retention.tasks.drop_old_lines")
+def drop_old_lines() -> None:
+    """Drop lines and events of jobs that are long over, where that is wanted; any worker's work, it touches no file."""
+    rotation.drop_old(now())

@@ -31,7 +31,7 @@ UNTOLD = {"client"}
 
 def about(job: Job, service: str) -> Iterator[bytes]:
     """The last lines, redacted once more; one that says why where there are none to look at."""
-    files = [path for name in (f"{service}.log.1", f"{service}.log") if (path := settings.PLACES.logs / name).is_file()]
+    files = _parts(service)
     if not files:
         yield _line({"message": f"No log of the service {service} is kept here: containers write theirs to standard output."})
         return
@@ -42,6 +42,13 @@ def about(job: Job, service: str) -> Iterator[bytes]:
         kept.extend(line for raw in _raws(path) if (line := subject.told(raw)) is not None)
     for line in kept:
         yield _line(line)
+
+
+def _parts(service: str) -> list[Path]:
+    """A service's log with its older parts, the oldest first."""
+    older = [path for path in settings.PLACES.logs.glob(f"{service}.log.*") if path.suffix[1:].isdecimal()]
+    parts = [*sorted(older, key=lambda path: -int(path.suffix[1:])), settings.PLACES.logs / f"{service}.log"]
+    return [path for path in parts if path.is_file()]
 
 
 def _raws(path: Path) -> Iterator[bytes]:

@@ -273,6 +273,11 @@ try:
     TRAINMON_VOLUMES = json.loads(env.str("TRAINMON_VOLUMES", "") or "{}")
 except ValueError as error:
     raise ImproperlyConfigured(f"TRAINMON_VOLUMES is no JSON: {error}.") from error
+# Days that lines and events of jobs that are over are kept in the database; 0: for ever.
+TRAINMON_KEEP_EVENTS = env.float("TRAINMON_KEEP_EVENTS", 0.0)
+# MiB at which a log file of our own is cut (`up`), and how many older parts are kept of each.
+TRAINMON_LOG_SIZE = env.int("TRAINMON_LOG_SIZE", 10)
+TRAINMON_LOG_PARTS = env.int("TRAINMON_LOG_PARTS", 1)
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 
@@ -327,6 +332,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600,
         "options": {"expires": 3600, "queue": "janitor"},
     },
+    "old log lines": {"task": "retention.tasks.drop_old_lines", "schedule": 3600, "options": {"expires": 3600}},
     "the worker's heartbeat": {"task": "runs.tasks.heartbeat", "schedule": 30, "options": {"expires": 30}},
     "the janitor's heartbeat": {"task": "retention.tasks.heartbeat", "schedule": 30, "options": {"expires": 30}},
     "the janitor's round": {"task": "retention.tasks.tidy", "schedule": 60, "options": {"expires": 60}},

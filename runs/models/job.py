@@ -67,6 +67,7 @@ class Job(models.Model):
     ended = models.DateTimeField(null=True)
     last_event = models.DateTimeField(null=True)
     line_count = models.BigIntegerField(default=0, help_text="Lines of its log that are kept.")
+    lines_dropped = models.DateTimeField(null=True, help_text="When lines and events of it were dropped, being old.")
     last_line = models.DateTimeField(null=True, help_text="Time of its newest line, by the line itself.")
     asked = models.DateTimeField(
         null=True, help_text="When its trainer last asked whether it shall stop; never: it cannot be asked to."

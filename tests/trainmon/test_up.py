@@ -270,6 +270,16 @@ def test_a_long_log_is_cut_while_its_writer_goes_on(tmp_path):
     assert (places.logs / "web.log.1").stat().st_size == 1000
 
 
+def test_so_many_older_parts_of_a_log_are_kept_as_is_said(tmp_path):
+    places = Places(tmp_path)
+    places.logs.mkdir()
+    for parts, begin in ((2, 1), (2, 2), (2, 3), (1, 4), (0, 5)):
+        (places.logs / "web.log").write_bytes(b"%d" % begin * 1000)
+        Logs(places, limit=500, parts=parts).cut(every=0)
+        kept = {path.name: path.read_bytes()[:1] for path in places.logs.iterdir()}
+        assert kept == {"web.log": b""} | {f"web.log.{n}": b"%d" % (begin - n + 1) for n in range(1, parts + 1) if begin >= n}
+
+
 @pytest.mark.parametrize("pause", [0, 0.15, 0.4])
 def test_ctrl_c_during_the_start_leaves_nothing(home, tmp_path, pause):
     process = spawn(UP, home, tmp_path / "out", PORT="0")

@@ -17,7 +17,7 @@ import psutil
 from trainmon.embedded import locks
 from trainmon.embedded.identity import Identity
 from trainmon.embedded.places import Places
-from trainmon.embedded.postgres import LONGEST_LOG, Postgres
+from trainmon.embedded.postgres import LONGEST_LOG, Postgres, make_room, part
 
 LONGEST_PAUSE = 30.0
 # Alive for this long, a child has recovered, and the next pause is short again.
@@ -201,10 +201,11 @@ class Watched:
 
 @dataclass
 class Logs:
-    """The children's log files: cut when they grow, one older part kept."""
+    """The children's log files: cut when they grow, so many older parts kept."""
 
     places: Places
     limit: int = LONGEST_LOG
+    parts: int = 1
     looked: float = field(default=0.0)
 
     def cut(self, every: float = 10.0) -> None:
@@ -214,7 +215,9 @@ class Logs:
         self.looked = time.monotonic()
         for path in self.places.logs.glob("*.log"):
             if path.stat().st_size > self.limit:
-                shutil.copyfile(path, path.with_suffix(".log.1"))
+                make_room(path, self.parts)
+                if self.parts:
+                    shutil.copyfile(path, part(path, 1))
                 os.truncate(path, 0)
 
 

@@ -114,7 +114,8 @@ class Postgres:
         """Its log, begun anew where it has grown long (`up` cuts it while it runs)."""
         path = self.places.logs / "postgres.log"
         if path.exists() and path.stat().st_size > LONGEST_LOG:
-            path.replace(path.with_suffix(".log.1"))
+            make_room(path, max(1, sum(1 for _ in path.parent.glob("postgres.log.*"))))
+            path.replace(part(path, 1))
         return path.open("ab")
 
     def _pid_file(self) -> list[str]:
@@ -272,3 +273,18 @@ def _run(argv: list[str], who: Identity, stdin: str = "") -> None:
     )
     if done.returncode != 0:
         raise StartFailed(f"{Path(argv[0]).name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def part(log: Path, number: int) -> Path:
+    """An older part of a log; the higher the number, the older."""
+    return log.with_name(f"{log.name}.{number}")
+
+
+def make_room(log: Path, keep: int) -> None:
+    """Move each older part of a log on by one; so many will be kept, with the one that comes."""
+    known = sorted(int(path.suffix[1:]) for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdecimal())
+    for number in reversed(known):
+        if number >= keep:
+            part(log, number).unlink()
+        else:
+            part(log, number).replace(part(log, number + 1))

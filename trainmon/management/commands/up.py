@@ -79,6 +79,8 @@ class Command(BaseCommand):
     def supervise(self, lock: int) -> None:
         """From nothing to a running site, and back to nothing."""
         self.supervisor = Supervisor(settings.PLACES, self.say)
+        self.supervisor.logs.limit = settings.TRAINMON_LOG_SIZE * 1024 * 1024
+        self.supervisor.logs.parts = settings.TRAINMON_LOG_PARTS
         self.programs = Programs(settings.PLACES)
         try:
             self.supervisor.prepare()
