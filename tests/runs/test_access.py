@@ -61,7 +61,7 @@ def filled(name: str, path: str, ids: dict[str, int]) -> str:
         "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"], "<str:job>": ids["job"],
         "<path:object_id>": ids[model], "<id>": ids[model], "<str:app_label>": "runs",
         "<int:content_type_id>": 1, "<path:url>": "x", "<path:rest>": "data/runs",
-        "(?P<app_label>auth|axes|runs|streaming)": "runs",
+        "(?P<app_label>auth|axes|retention|runs|streaming)": "runs",
     }.items():
         path = path.replace(pattern, str(value))
     for sign in ("^", "$", "\\Z"):
