@@ -29,6 +29,11 @@ from runs.status import duration
 WIDTH = 140
 
 
+def counted(count: int, one: str = "", many: str = "") -> str:
+    """``1 run is``, ``2 runs are``: so many runs, and the words that go with one or with several."""
+    return f"{count:,} run{'s' * (count != 1)} {one if count == 1 else many}".rstrip()
+
+
 def is_terminal() -> bool:
     """Whether somebody sits there who can be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty()
@@ -64,7 +69,7 @@ def runs(rows: Sequence[Candidate], at: datetime) -> Table:
             f"{row.points:,}", modified, cell(status(row)))
     total = [size(sum(row.size for row in rows)), f"{sum(row.event_files for row in rows):,}",
              f"{sum(row.points for row in rows):,}"]
-    drawn.add_row("", "", "", f"{len(rows):,} runs", *total, "", "", style="bold")
+    drawn.add_row("", "", "", counted(len(rows)), *total, "", "", style="bold")
     return drawn
 
 
@@ -91,7 +96,7 @@ def going(draft: Draft) -> Table:
     for one in draft.going:
         drawn.add_row(cell(_name(one.candidate)), cell(shown_path(one.candidate)), f"{one.seen.files:,}", size(one.seen.size),
                       size(one.seen.frees), cell(one.reason))
-    drawn.add_row(f"{len(draft.going):,} runs", "", f"{draft.total('files'):,}", size(draft.total("size")),
+    drawn.add_row(counted(len(draft.going)), "", f"{draft.total('files'):,}", size(draft.total("size")),
                   size(draft.total("frees")), "", style="bold")
     return drawn
 

@@ -147,7 +147,7 @@ def test_selected_runs_are_archived_and_lie_in_the_trash_and_others_stay(source,
     run_at(source, "a", sizes=(2048, 10)), run_at(source, "b", days=2)
     before = content(Path(source.root))
     code, out, err = command("--select", "old", "--yes", "--why", "the volume is full")
-    assert (code, err) == (0, "") and "1 runs are in the trash" in out and "Nothing failed." in out
+    assert (code, err) == (0, "") and "1 run is in the trash" in out and "Nothing failed." in out
     assert content(Path(source.root)) == {path: what for path, what in before.items() if path.startswith("b")}
     assert stages() == {"a": "buried", "b": "active"}
     assert command("verify", name="archives")[0] == 0

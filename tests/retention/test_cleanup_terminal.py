@@ -65,11 +65,11 @@ class Terminal:
 def test_it_asks_what_and_whether_and_its_default_is_no(tmp_path: Path, answer, stage, words):
     run_at(source_at(tmp_path / "logs"), "a", sizes=(2048,))
     terminal = Terminal("cleanup", TRAINMON_ARCHIVE=str(tmp_path / "archive"))
-    assert "1 runs" in terminal.until("Select runs")
+    assert "1 run" in terminal.until("Select runs")
     terminal.answer("0 7-2")
     assert '"7-2": the larger number comes first' in terminal.until("Select runs")
     terminal.answer("0")
-    assert "archived and checked first" in terminal.until("Clean up 1 runs, 2.0 KiB? [y/N]")
+    assert "archived and checked first" in terminal.until("Clean up 1 run, 2.0 KiB? [y/N]")
     terminal.answer(answer)
     code, rest = terminal.end()
     assert (code, words in rest, Run.objects.get().lifecycle_stage) == (0, True, stage)

@@ -108,7 +108,7 @@ class Command(BaseCommand):
         if options["json"] or not console.is_terminal():
             self.refuse("Nothing was deleted: there is nobody to ask. --yes does it without, --dry-run only tells.")
         total = size(draft.total("size"))
-        if console.agrees(f"Clean up {len(draft.going):,} runs, {total}?"):
+        if console.agrees(f"Clean up {console.counted(len(draft.going))}, {total}?"):
             return True
         self.stdout.write("Nothing was deleted.")
         return False
@@ -168,10 +168,12 @@ class Command(BaseCommand):
             if not options["json"]:
                 self.stderr.write(self.style.ERROR(f"{console.cell(row.run.name).plain}: {row.step}: {row.error}"))
         if gone:
+            them = "it" if len(gone) == 1 else "them"
             until = f"{now() + made.grace:%Y-%m-%d %H:%M} UTC"
-            self.say(options, f"{len(gone):,} runs are in the trash. Until {until} restore brings them back; after that "
-                              f"cleanup --purge deletes them, which frees {size(frees)} ({dollars(frees)}).")
-        self.say(options, f"{len(rest):,} runs are still there." if rest else "Nothing failed.")
+            self.say(options, f"{console.counted(len(gone), 'is', 'are')} in the trash. Until {until} restore brings "
+                              f"{them} back; after that cleanup --purge deletes {them}, which frees "
+                              f"{size(frees)} ({dollars(frees)}).")
+        self.say(options, f"{console.counted(len(rest), 'is', 'are')} still there." if rest else "Nothing failed.")
         self.tell_json(options, told | {"plan": made.pk, "buried": [row.run_id for row in gone], "frees": frees, "left": [
             {"id": row.run_id, "step": row.step, "reason": row.error} for row in rest]})
         if rest:
@@ -183,7 +185,7 @@ class Command(BaseCommand):
         tombs = purging.due(at)
         if options["dry_run"]:
             total = size(sum(tomb.frees for tomb in tombs))
-            self.say(options, f"{len(tombs):,} runs are due, {total}. A dry run: nothing was deleted.")
+            self.say(options, f"{console.counted(len(tombs), 'is', 'are')} due, {total}. A dry run: nothing was deleted.")
             return self.tell_json(options, {"due": [tomb.run_id for tomb in tombs], "dry_run": True})
         with turn() as held:
             self.finish(held, options)
@@ -198,7 +200,8 @@ class Command(BaseCommand):
         for run, why in left if not options["json"] else []:
             self.stderr.write(self.style.ERROR(f"{console.cell(run.name).plain}: its points stay in the registry: {why}"))
         saved = f"{size(freed)} are free, {dollars(freed)} saved"
-        self.say(options, f"{len(gone):,} runs were purged, {len(kept):,} stay. {saved}.")
+        stay = f"{len(kept):,} {'stays' if len(kept) == 1 else 'stay'}"
+        self.say(options, f"{console.counted(len(gone), 'was', 'were')} purged, {stay}. {saved}.")
         self.tell_json(options, {"purged": [one.tomb.run_id for one in gone], "freed": freed,
                                  "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept],
                                  "points_kept": [{"id": run.pk, "reason": why} for run, why in left]})
