@@ -187,6 +187,7 @@ SECRETS = [
     SECRET_KEY,
     str(DATABASES["default"].get("PASSWORD") or ""),
     *(env.str(name, "") for name in ("PGPASSWORD", "TRAINMON_ADMIN_PASSWORD", "TRAINMON_METRICS_TOKEN")),
+    *(env.str(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
 ]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
