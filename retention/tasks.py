@@ -59,5 +59,5 @@ def apply_policies() -> list[str]:
 
 @shared_task(name="retention.tasks.drop_old_lines")
 def drop_old_lines() -> None:
-    """Drop lines and events of jobs that are long over, where that is wanted; any worker's work, it touches no file."""
+    """Drop lines and events of jobs that are long over, where that is wanted; no file is touched."""
     rotation.drop_old(now())
