@@ -19,7 +19,7 @@ from retention.candidates import Parents, candidates
 from retention.looking import Patient
 from retention.models import Plan, PlannedRun, RetentionPolicy, Tombstone
 from retention.rules import Evaluated
-from retention.turn import Turn
+from retention.turn import Turn as Held
 from runs import audit
 from runs.models import Run, Series, Trainer
 from runs.models.run import RunQuerySet
@@ -145,7 +145,7 @@ def due_of(
     taken: set[int] = set()
     for policy in policies:
         one = due(policy, at, taken, looking)
-        taken.update(chosen.candidate.id for chosen in one.draft.going)
+        taken.update(row.id for row, _ in one.evaluated.going)
         yield one
 
 
@@ -165,7 +165,7 @@ def order(one: Due) -> str:
     return _note(one, f"{_runs(len(one.draft.going))} ({size(one.draft.total('size'))}) on the way to the trash")
 
 
-def apply(one: Due, held: Turn, report: work.Report = work.silent, *, origin: str = "console", why: str = "") -> Plan | None:
+def apply(one: Due, held: Held, report: work.Report = work.silent, *, origin: str = "console", why: str = "") -> Plan | None:
     """Do exactly that here and now; None where nothing was to be done."""
     if _idle(one):
         return None
@@ -210,17 +210,46 @@ def enabled() -> list[RetentionPolicy]:
     return list(RetentionPolicy.objects.filter(enabled=True).select_related("trainer", "dataset__trainer"))
 
 
+def before(policy: RetentionPolicy, at: datetime) -> set[int]:
+    """The runs that those have taken whose turn comes earlier in the hour."""
+    taken: set[int] = set()
+    if policy.enabled:
+        for other in enabled():
+            if other.pk == policy.pk:
+                break
+            taken.update(row.id for row, _ in evaluate(other, at, taken).going)
+    return taken
+
+
 @dataclass(frozen=True, slots=True)
-class Next:
-    """A policy that is switched on, what it will do next by what the registry knows now, and when."""
+class Turn:
+    """A policy, what it would do by what the registry knows now, and when it does: None while it is off."""
 
     policy: RetentionPolicy
     evaluated: Evaluated
-    when: datetime
+    when: datetime | None
+    about: str
+    words: list[str]
 
 
-def next_up(user: User | AnonymousUser) -> list[Next]:
-    """What the policies that this user may see will do at their next turn, if nothing changes until then."""
-    at = now()
-    shown = visible_to(user).filter(enabled=True)
-    return [Next(policy, evaluate(policy, at), max(at, (policy.ran_at or at) + EVERY)) for policy in shown]
+def turn_of(policy: RetentionPolicy, evaluated: Evaluated, at: datetime) -> Turn:
+    """Its next turn."""
+    when = max(at, (policy.ran_at or at) + EVERY) if policy.enabled else None
+    return Turn(policy, evaluated, when, whose(policy), rules.in_words(policy))
+
+
+def turns(user: User | AnonymousUser, at: datetime) -> list[Turn]:
+    """What each policy that this user may see would do now; no run goes by two that are on."""
+    taken: set[int] = set()
+    found = []
+    for policy in visible_to(user):
+        evaluated = evaluate(policy, at, taken if policy.enabled else ())
+        if policy.enabled:
+            taken.update(row.id for row, _ in evaluated.going)
+        found.append(turn_of(policy, evaluated, at))
+    return found
+
+
+def next_up(user: User | AnonymousUser) -> list[Turn]:
+    """What those will do that are on, at their next turn, if nothing changes until then."""
+    return [turn for turn in turns(user, now()) if turn.when is not None]

@@ -38,6 +38,11 @@ class Evaluated:
         """Bytes of what goes, as the registry knows them."""
         return weight(self.going)
 
+    @property
+    def count(self) -> int:
+        """Runs that it is about."""
+        return len(self.going) + len(self.staying) + len(self.wanted)
+
 
 def weight(said: Iterable[Said]) -> int:
     """Bytes of these runs, as the registry knows them."""

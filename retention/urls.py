@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from retention.views.policies import policy_list, policy_page
+
+urlpatterns: list[URLPattern] = [
+    path("policies/", policy_list, name="policies"),
+    path("policies/<int:pk>/", policy_page, name="policy"),
+]

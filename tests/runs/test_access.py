@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from retention.models import RetentionPolicy
 from runs.models import Job, LogFile, Note, Run, Sample, SavedView, Trainer
 from streaming.models import TensorBoard
 from tests.runs.conftest import signed_in, words_of
@@ -49,6 +50,7 @@ def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
     view = SavedView.objects.create(owner=make_user("dave", "viewer", "team-lora"), name="secret-view", query="trainer=lora")
     ids = {"note": note.pk, "sample": sample.pk, "view": view.pk}
     ids |= {"tensorboard": TensorBoard.objects.create(trainer=lora, reason="secret-tag").pk}
+    ids |= {"retentionpolicy": RetentionPolicy.objects.create(name="secret-view", trainer=lora, keep_last=1).pk}
     ids |= {"trainer": lora.pk, "source": run.source_id, "run": run.pk, "job": job.pk, "logfile": file.pk}
     return {name: "/" + filled(name, path, ids) for name, path in routes()}
 
@@ -56,6 +58,7 @@ def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
 def filled(name: str, path: str, ids: dict[str, int]) -> str:
     model = next((model for model in ids if f"_{model}_" in name), "run")
     own = next((one for one in ("source", "job") if name.removeprefix("api:").startswith(one)), "run")
+    own = "retentionpolicy" if name == "policy" else own
     for pattern, value in {
         "<int:pk>": ids["view" if "view" in name.split("-") else own], "<slug:slug>": "lora",
         "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"], "<str:job>": ids["job"],

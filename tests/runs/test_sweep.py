@@ -18,6 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.timezone import now
 
+from retention.models import RetentionPolicy
 from runs import audit
 from runs.models import ApiToken, Bookmark, Job, Note, Sample, SavedView, Trainer
 from runs.roles import fill_roles
@@ -92,6 +93,7 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
     TensorBoard.objects.create(trainer=lora)
     job = Job.objects.create(source=run.source, run=run, external_id="job")
     return {
+        "policy": RetentionPolicy.objects.create(name="policy", trainer=lora, keep_last=1).pk,
         "run": run.pk, "source": run.source_id, "file": file.pk, "job": job.pk, "checkpoint": make_checkpoint(job).pk,
         "note": Note.objects.create(run=run, author=bob, text="note").pk,
         "sample": Sample.objects.create(**where, kind="image", tag="tag", step=1, wall=1.0).pk,
@@ -103,7 +105,7 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
 def address(path: str, things: dict[str, int]) -> str:
     """An address of a thing that is there."""
     kinds = {"/jobs/": "job", "/sources/": "source", "/api/sources/": "source", "/runs/views/": "view",
-             "/account/tokens/": "token"}
+             "/storage/policies/": "policy", "/account/tokens/": "token"}
     kind = next((kind for start, kind in kinds.items() if path.startswith(start)), "run")
     known = {"pk": things[kind], "slug": "lora", "app_label": "runs", "content_type_id": 1, "other": "x", "url": "x",
              "rest": "data/runs"} | things
