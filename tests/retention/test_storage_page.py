@@ -1,0 +1,160 @@
+"""The storage page and the trash: what they tell whom, and what can be restored."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.urls import reverse
+from django.utils.timezone import now
+
+from retention import usage
+from retention.models import Tombstone
+from retention.space import Space, Standing
+from retention.usage import Came, Volume
+from runs.models import AuditEntry, Run, Source, Trainer
+from runs.roles import fill_roles
+from tests.retention.oldruns import content, run_at
+from tests.runs.conftest import alice, bob, charlie, lora, signed_in  # noqa: F401
+from tests.runs.factories import make_run, make_source
+from trainmon.celery import app
+
+if TYPE_CHECKING:
+    from pytest_django import DjangoAssertNumQueries, Settings
+
+pytestmark = pytest.mark.django_db
+DAY, MIB = timedelta(days=1), 2**20
+
+
+@pytest.fixture
+def source(lora: Trainer, tmp_path: Path, settings: Settings) -> Source:  # noqa: F811
+    fill_roles()
+    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
+    (tmp_path / "logs").mkdir()
+    return make_source(lora, root=str(tmp_path / "logs"), real_root=str((tmp_path / "logs").resolve()))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the janitor is told, it does before the answer."""
+    monkeypatch.setattr(app.conf, "task_always_eager", True)
+
+
+def page(user: User, route: str = "storage", query: str = "") -> str:
+    answer = signed_in(user).get(reverse(route) + query)
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def bury(*words: str) -> Tombstone:
+    call_command("cleanup", "--select", "0", "--yes", *words)
+    return Tombstone.objects.get(purged_at=None, restored_at=None)
+
+
+def test_it_tells_what_takes_the_room_and_what_is_old_to_those_who_may_see_it(source, alice, charlie):  # noqa: F811
+    make_run(source, dataset="alpaca", name="big", size=30 * MIB)
+    make_run(source, dataset="alpaca", name="ancient", size=10 * MIB, modified=now() - 40 * DAY)
+    make_run(source, name="vanished", size=999 * MIB, files_missing=True, modified=now() - 40 * DAY)
+    make_run(source, name="purged", size=999 * MIB, lifecycle_stage="purged", modified=now() - 40 * DAY)
+    told = page(alice)
+    assert "40.0 MiB" in told and "100 %" in told and "alpaca" in told
+    assert told.index(">big<") < told.index(">ancient<") < told.rindex(">ancient<") < told.rindex(">big<")
+    assert "999 MiB" not in told and "vanished" not in told
+    assert not any(word in page(charlie) for word in ("alpaca", "big", source.root))
+
+
+def test_the_page_stands_without_runs_and_with_a_root_that_is_gone(source, alice):  # noqa: F811
+    Path(source.root).rmdir()
+    assert "No run lies on disk" in page(alice) and "Cannot be asked: No such file or directory" in page(alice)
+    Source.objects.all().delete()
+    assert "Volumes" not in page(alice)
+
+
+def test_many_runs_take_as_many_queries_as_few(
+    source, bob, django_assert_num_queries: DjangoAssertNumQueries  # noqa: F811
+):
+    client = signed_in(bob)
+    old = make_run(source, dataset="data")
+    rows = [Run(source=source, path=b"%d" % n, name=str(n), size=n, dataset=old.dataset, modified=now()) for n in range(200)]
+    Run.objects.bulk_create(rows)
+    with django_assert_num_queries(11):
+        answer = client.get(reverse("storage"))
+    assert answer.context["total"].runs == 201 and len(answer.context["largest"]) == 10
+
+
+def test_of_a_run_that_began_earlier_the_share_counts_that_lies_in_these_days(source):
+    at = now()
+    make_run(source, size=100, started=at - 14 * DAY, modified=at, lifecycle_stage="purged")
+    make_run(source, size=1000, started=at - DAY, modified=at - DAY / 2)
+    make_run(source, size=10_000, started=at - 60 * DAY, modified=at - 40 * DAY)
+    make_run(source, size=100_000, started=at, modified=at + 9 * DAY)
+    came = usage.came_to([source.pk], at)[source.pk]
+    assert (came.week, came.month, came.since) == (1050, 1100, at - 60 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("since", "week", "month", "days"), [(60, 70, 600, 5), (8, 70, 600, 10), (6, 70, 600, None), (60, 70, 0, None)])
+def test_a_forecast_goes_by_the_longest_time_that_is_known(since, week, month, days):
+    at = now()
+    space = Space(1, "/volume", 1000, 900, 100)
+    volume = Volume(Standing(space, at), at, came=Came(week, month, at - since * DAY))
+    assert (volume.forecast.at - at).days == days if days else volume.forecast is None and volume.no_forecast
+    assert volume.level == "tight" and volume.name == "/volume"
+
+
+def test_the_trash_tells_who_buried_what_and_why_and_an_operator_restores_it(source, alice, bob, charlie, at_once):  # noqa: F811
+    run = run_at(source, "ds/gone")
+    before = content(Path(source.root) / "ds/gone")
+    tomb = bury("--why", "no longer <needed>")
+    told = page(alice, "storage-trash")
+    assert "gone" in told and "no longer &lt;needed&gt;" in told and "in 6 d" in told and "archived" in told
+    assert 'name="tomb"' not in told and 'name="tomb"' in page(bob, "storage-trash")
+    assert "ds/gone" not in page(charlie, "storage-trash")
+    wanted = {"tomb": [tomb.pk], "why": "needed after all"}
+    assert signed_in(alice).post(reverse("storage-restore"), wanted).status_code == 403
+    answer = signed_in(bob).post(reverse("storage-restore"), wanted, follow=True).content.decode()
+    assert "Asked the janitor to restore gone" in answer and "Nothing lies in the trash" in answer
+    run.refresh_from_db()
+    assert content(Path(source.root) / "ds/gone") == before and run.lifecycle_stage == "active"
+    assert AuditEntry.objects.get(action="order restore").why == "needed after all"
+
+
+def test_a_purged_run_comes_back_from_its_archive(source, bob, at_once):  # noqa: F811
+    run_at(source, "ds/gone")
+    before = content(Path(source.root) / "ds/gone")
+    tomb = bury("--grace", "0d")
+    assert "<b class=\"odd\">now</b>" in page(bob, "storage-trash")
+    call_command("cleanup", "--purge")
+    assert "Nothing lies in the trash" in page(bob, "storage-trash")
+    assert f'value="{tomb.pk}"' in page(bob, "storage-trash", "?of=purged")
+    signed_in(bob).post(reverse("storage-restore"), {"tomb": tomb.pk})
+    assert content(Path(source.root) / "ds/gone") == before
+    assert "No purged run has an archive" in page(bob, "storage-trash", "?of=purged")
+
+
+def test_what_grew_in_the_trash_or_is_on_its_way_says_so(source, bob):  # noqa: F811
+    run_at(source, "ds/gone")
+    tomb = bury()
+    Tombstone.objects.update(grew=["events<1>"])
+    told = page(bob, "storage-trash")
+    assert "1 file changed in the trash" in told and "events&lt;1&gt;" in told and "1 still grows" in page(bob)
+    tomb.planned.step = "restoring"
+    tomb.planned.save()
+    answer = signed_in(bob).post(reverse("storage-restore"), {"tomb": tomb.pk}, follow=True).content.decode()
+    assert "on the way back" in answer and "1 of the chosen cannot come back" in answer
+    assert not AuditEntry.objects.filter(action="order restore").exists()
+
+
+def test_what_is_not_there_and_what_is_not_visible_are_the_same(source, bob, charlie):  # noqa: F811
+    run_at(source, "ds/gone")
+    tomb, charlies = bury(), signed_in(charlie)
+    charlie.groups.set(bob.groups.filter(name="operator"))
+    for wrong in (tomb.pk, 10**17):
+        assert charlies.post(reverse("storage-restore"), {"tomb": wrong}).status_code == 404
+    answer = signed_in(bob).post(reverse("storage-restore"), {"tomb": ["x", "-1", "1e999", "9" * 30]})
+    assert answer.status_code == 400 and "No run is chosen" in answer.content.decode()
+    assert signed_in(bob).get(reverse("storage-trash"), {"q": "a\0", "page": "1e999", "of": "x"}).status_code == 400
