@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
+from retention.views import cleaning, holds
 from retention.views.policies import policy_list, policy_page
 from retention.views.storage import storage
 from retention.views.trash import restore, trash
@@ -14,4 +15,12 @@ urlpatterns: list[URLPattern] = [
     path("", storage, name="storage"),
     path("trash/", trash, name="storage-trash"),
     path("trash/restore/", restore, name="storage-restore"),
+    path("cleanups/", cleaning.cleanups, name="cleanups"),
+    path("cleanups/new/", cleaning.cleanup_new, name="cleanup-new"),
+    path("cleanups/preview/", cleaning.cleanup_preview, name="cleanup-preview"),
+    path("cleanups/confirm/", cleaning.cleanup_confirm, name="cleanup-confirm"),
+    path("cleanups/<int:pk>/", cleaning.cleanup, name="cleanup"),
+    path("cleanups/<int:pk>/progress/", cleaning.cleanup_progress, name="cleanup-progress"),
+    path("holds/<int:pk>/", holds.run_hold, name="run-hold"),
+    path("holds/<int:pk>/lift/", holds.run_hold_lift, name="run-hold-lift"),
 ]

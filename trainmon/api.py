@@ -2,6 +2,7 @@
 
 from django.urls import path, re_path
 
+from retention import api as cleanup
 from runs.api import (
     annotations,
     artifacts,
@@ -83,6 +84,11 @@ urlpatterns = [
     path("compare/lines/", compare.CompareLines.as_view(), name="compare-lines"),
     path("tags/", records.TagNames.as_view(), name="tags"),
     path("audit/", audit.AuditTrail.as_view(), name="audit"),
+    path("cleanups/", cleanup.Cleanups.as_view(), name="cleanups"),
+    path("cleanups/confirm/", cleanup.ConfirmCleanup.as_view(), name="cleanup-confirm"),
+    path("cleanups/<int:pk>/", cleanup.OneCleanup.as_view(), name="cleanup"),
+    path("trash/", cleanup.Trash.as_view(), name="trash"),
+    path("trash/<int:pk>/restore/", cleanup.RestoreFromTrash.as_view(), name="trash-restore"),
     path("ingest/events/", ingest.IngestEvents.as_view(), name="ingest-events"),
     path("ingest/files/", ingest.IngestFiles.as_view(), name="ingest-files"),
     path("ingest/schema/", ingest.IngestSchema.as_view(), name="ingest-schema"),

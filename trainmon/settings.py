@@ -381,5 +381,6 @@ SPECTACULAR_SETTINGS = {
         "SourceStatus": "runs.models.trainer.Source.Status",
         "FileKind": "runs.models.logfile.LogFile.Kind",
         "TensorBoardState": "streaming.models.TensorBoard.State",
+        "CleanupState": "retention.models.Plan.State",
     },
 }

@@ -17,7 +17,7 @@ from runs.api.base import ApiView
 from runs.models import ApiToken
 
 #: Collections that the root lists, by their route's name.
-LISTED = ("me", "runs", "runs-totals", "jobs", "trainers", "sources", "series", "tags", "schema", "docs")
+LISTED = ("me", "runs", "runs-totals", "jobs", "trainers", "sources", "series", "tags", "cleanups", "trash", "schema", "docs")
 
 ADDRESSES = {"type": "object", "additionalProperties": {"type": "string"}}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
+from retention.models import Plan, PlannedRun, Tombstone
 from runs.models import Run, Source
 from tests.runs.factories import make_run, make_source, make_trainer
 
@@ -34,6 +35,16 @@ def run_at(source: Source, path: str = "ds/run", *, days: float = 30.0, sizes: t
     at = {"modified": then, "last_arrival": then, "last_event": then, "started": then - timedelta(hours=1)}
     facts: dict[str, Any] = {"size": sum(sizes), "file_count": len(sizes), "event_file_count": 1, "name": folder.name, **at}
     return make_run(source, path=path.encode(), **{**facts, **fields})
+
+
+def make_tomb(run: Run) -> Tombstone:
+    """What the registry knows of a run that a cleanup has buried; the run itself is left as it is."""
+    plan = Plan.objects.create(who="otto", origin="web", state=Plan.State.DONE, digest="0" * 64, confirmed_at=now())
+    planned = PlannedRun.objects.create(
+        plan=plan, run=run, path=run.path, inode=1, digest="0" * 64, size=320, frees=4096, files=2, step=PlannedRun.Step.BURIED)
+    return Tombstone.objects.create(
+        run=run, planned=planned, source=run.source, path=run.path, grave=planned.grave, inode=1, digest="0" * 64, size=320,
+        frees=4096, buried_at=now(), purge_after=now() + plan.grace)
 
 
 def aged(folder: Path, days: float) -> None:

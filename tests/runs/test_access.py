@@ -13,6 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from retention.models import RetentionPolicy
 from runs.models import Job, LogFile, Note, Run, Sample, SavedView, Trainer
 from streaming.models import TensorBoard
+from tests.retention.oldruns import make_tomb
 from tests.runs.conftest import signed_in, words_of
 from tests.runs.factories import make_file, make_points, make_run, make_source, make_trainer, make_user
 
@@ -51,14 +52,16 @@ def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
     ids = {"note": note.pk, "sample": sample.pk, "view": view.pk}
     ids |= {"tensorboard": TensorBoard.objects.create(trainer=lora, reason="secret-tag").pk}
     ids |= {"retentionpolicy": RetentionPolicy.objects.create(name="secret-view", trainer=lora, keep_last=1).pk}
+    tomb = make_tomb(run)
+    ids |= {"plan": tomb.planned.plan_id, "tomb": tomb.pk}
     ids |= {"trainer": lora.pk, "source": run.source_id, "run": run.pk, "job": job.pk, "logfile": file.pk}
     return {name: "/" + filled(name, path, ids) for name, path in routes()}
 
 
 def filled(name: str, path: str, ids: dict[str, int]) -> str:
     model = next((model for model in ids if f"_{model}_" in name), "run")
-    own = next((one for one in ("source", "job") if name.removeprefix("api:").startswith(one)), "run")
-    own = "retentionpolicy" if name == "policy" else own
+    owners = {"source": "source", "job": "job", "policy": "retentionpolicy", "cleanup": "plan", "trash": "tomb"}
+    own = next((owners[one] for one in owners if name.removeprefix("api:").startswith(one)), "run")
     for pattern, value in {
         "<int:pk>": ids["view" if "view" in name.split("-") else own], "<slug:slug>": "lora",
         "<int:note>": ids["note"], "<int:sample>": ids["sample"], "<int:file>": ids["logfile"], "<str:job>": ids["job"],

@@ -23,6 +23,7 @@ from runs import audit
 from runs.models import ApiToken, Bookmark, Job, Note, Sample, SavedView, Trainer
 from runs.roles import fill_roles
 from streaming.models import TensorBoard
+from tests.retention.oldruns import make_tomb
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_checkpoint, make_file, make_points, make_run, make_source
 
@@ -92,8 +93,10 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
     audit.record(None, "sync", run)
     TensorBoard.objects.create(trainer=lora)
     job = Job.objects.create(source=run.source, run=run, external_id="job")
+    tomb = make_tomb(run)
     return {
         "policy": RetentionPolicy.objects.create(name="policy", trainer=lora, keep_last=1).pk,
+        "tomb": tomb.pk, "plan": tomb.planned.plan_id,
         "run": run.pk, "source": run.source_id, "file": file.pk, "job": job.pk, "checkpoint": make_checkpoint(job).pk,
         "note": Note.objects.create(run=run, author=bob, text="note").pk,
         "sample": Sample.objects.create(**where, kind="image", tag="tag", step=1, wall=1.0).pk,
@@ -105,7 +108,8 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
 def address(path: str, things: dict[str, int]) -> str:
     """An address of a thing that is there."""
     kinds = {"/jobs/": "job", "/sources/": "source", "/api/sources/": "source", "/runs/views/": "view",
-             "/storage/policies/": "policy", "/account/tokens/": "token"}
+             "/account/tokens/": "token", "/storage/policies/": "policy", "/storage/cleanups/": "plan", "/api/cleanups/": "plan",
+             "/api/trash/": "tomb"}
     kind = next((kind for start, kind in kinds.items() if path.startswith(start)), "run")
     known = {"pk": things[kind], "slug": "lora", "app_label": "runs", "content_type_id": 1, "other": "x", "url": "x",
              "rest": "data/runs"} | things
