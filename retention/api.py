@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from retention.rights import cleanable, may_force
 from retention.telling import outline
 from runs.api.base import ApiView
 from runs.api.paging import PageQuery, page, page_of
-from runs.api.problems import Unavailable
 from runs.api.shapes import INT64, Strict
 from runs.models import Dataset, Trainer
 from runs.models.run import Status
@@ -259,9 +259,10 @@ class ConfirmCleanup(ApiView):
             done = orders.clean(made, author, said["token"])
         except plan.Changed:
             raise Changed from None
-        except orders.Away:
+        except orders.Away as away:
             # it is confirmed, and the janitor finds it
-            done = Plan.objects.filter(by=user, digest=said["token"]).latest("pk")
+            assert away.plan is not None
+            done = away.plan
         told = _detail(request, done.pk)
         return Response(told, status=201, headers={"Location": told["url"]})
 
@@ -293,16 +294,14 @@ class RestoreFromTrash(ApiView):
 
     needs = {"POST": CLEAN}
 
-    @extend_schema(operation_id="trash_restore", request=RestoreWish, responses={202: Restoring, 503: PROBLEM})
+    @extend_schema(operation_id="trash_restore", request=RestoreWish, responses={202: Restoring})
     def post(self, request: Request, pk: int) -> Response:
         """Have a run brought back to where it lay; never over something."""
         said = RestoreWish.body(request)
         tomb = get_object_or_404(standing.tombs(request.user).select_related("run"), pk=pk)
         assert request.user.is_authenticated
-        try:
+        with suppress(orders.Away):  # it is written down, and the janitor finds it
             orders.bring_back([tomb], request.user, plain(said["why"]))
-        except orders.Away as away:
-            raise Unavailable(str(away)) from None
         return Response({"queued": True, "run": reverse("api:run", args=[tomb.run_id])}, status=202)
 
 

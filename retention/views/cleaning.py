@@ -20,7 +20,6 @@ from retention.candidates import candidates
 from retention.choosing import chosen, listed
 from retention.forms import Asked, Confirmed
 from retention.looking import Patient
-from retention.models import Plan
 from retention.rights import cleanable, may_force
 from retention.telling import dollars
 from runs.forms import PageNumber
@@ -128,12 +127,13 @@ def _ordered(request: HttpRequest, asked: Asked, made: plan.Draft, sure: Confirm
     said = sure.cleaned_data
     author = plan.Author(request.user.get_username(), "web", said["why"], str(asked.question), request.user)  # type: ignore[arg-type]
     try:
-        made_plan = orders.clean(made, author, said["token"])
+        done = orders.clean(made, author, said["token"])
     except orders.Away as away:
         # it is confirmed all the same
         messages.warning(request, str(away))
-        made_plan = Plan.objects.filter(by=author.user, digest=said["token"]).latest("pk")
-    return redirect("cleanup", made_plan.pk)
+        assert away.plan is not None
+        done = away.plan
+    return redirect("cleanup", done.pk)
 
 
 @require_safe
