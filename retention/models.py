@@ -136,6 +136,10 @@ class Plan(models.Model):
     def __str__(self) -> str:
         return f"cleanup {self.pk} by {self.who}"
 
+    def get_absolute_url(self) -> str:
+        """Its page, with what became of each run."""
+        return reverse("cleanup", args=[self.pk])
+
 
 class PlannedRun(models.Model):
     """A run in a plan, and how far it is: the journal.
@@ -189,8 +193,8 @@ class PlannedRun(models.Model):
 
     @property
     def grave(self) -> str:
-        """The name of its folder in the trash: nobody else's, in this plan or another."""
-        return f"run-{self.run_id}-plan-{self.plan_id}"
+        """The name of its folder in the trash: nobody else's, of this site or of another that uses the volume."""
+        return f"run-{self.run_id}-plan-{self.plan_id}-{self.digest[:8]}"
 
 
 class Archive(models.Model):

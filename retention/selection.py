@@ -10,6 +10,8 @@ from runs.readers.naming import display
 
 RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 AGE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([mhdw])")
+#: No age and no time in the trash is longer.
+LONGEST = timedelta(days=36_500)
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: Of a wrong selection this much is told.
 NAMED, LENGTH = 10, 60
@@ -59,11 +61,14 @@ def by_number(said: str) -> bool:
 
 
 def age(said: str) -> timedelta:
-    """30m, 12h, 7d, 2w as a duration; Invalid for anything else."""
+    """30m, 12h, 7d, 2w as a duration; Invalid for anything else, and for more than LONGEST."""
     match = AGE.fullmatch(said.strip().lower())
     if match is None:
         raise Invalid(f"{_quoted(said)}: is no age such as 30m, 12h, 7d or 2w")
-    return timedelta(**{UNITS[match[2]]: float(match[1])})
+    number = float(match[1])
+    if number * timedelta(**{UNITS[match[2]]: 1}).total_seconds() > LONGEST.total_seconds():
+        raise Invalid(f"{_quoted(said)}: is longer than {LONGEST.days:,}d")
+    return timedelta(**{UNITS[match[2]]: number})
 
 
 def _quoted(token: str) -> str:

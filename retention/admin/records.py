@@ -192,10 +192,10 @@ class TombstoneAdmin(OfRun):
         """From when it may be purged; a dash where it lies there no longer."""
         return "–" if tomb.purged_at or tomb.restored_at else utc(tomb.purge_after)
 
-    @admin.display(description="still written to", boolean=True)
-    def grown(self, tomb: Tombstone) -> bool | None:
+    @admin.display(description="still written to", empty_value="–")
+    def grown(self, tomb: Tombstone) -> str | None:
         """Whether somebody writes to it in the trash."""
-        return True if tomb.grew else None
+        return "yes" if tomb.grew else None
 
     @admin.display(description="files that changed in the trash")
     def grown_files(self, tomb: Tombstone) -> str:

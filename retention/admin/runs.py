@@ -53,7 +53,7 @@ class RunStorageAdmin(FactsAdmin):
 
     actions = [_action(deed) for deed in DEEDS.values()]
     list_display = (
-        "name", "trainer", "dataset", "bytes", "event_files", "points", "modified_ago", "shown", "where", "pinned", "held",
+        "name", "trainer", "dataset", "bytes", "modified_ago", "shown", "where", "pinned", "held", "event_files", "points",
     )
     list_filter = (TrainerFilter, "status", StageFilter, AgeFilter, SizeFilter, "pinned", HeldFilter)
     list_select_related = ("source__trainer", "dataset", "hold")

@@ -63,3 +63,9 @@ def test_an_age_has_a_number_and_a_unit(said, meant):
 def test_what_is_no_age_names_itself(said):
     with pytest.raises(Invalid, match="is no age such as"):
         age(said)
+
+
+@pytest.mark.parametrize("said", ["999999d", "36501d", "6000w"])
+def test_an_age_beyond_the_calendar_is_refused(said):
+    with pytest.raises(Invalid, match=f'"{said}": is longer than 36,500d'):
+        age(said)

@@ -113,7 +113,8 @@ class Scene:
 
     def folders(self, run: Run) -> list[str]:
         """Where it lies whole: in its place, in the trash."""
-        graves = Path(self.source.root).parent.glob(f".trainmon-trash/run-{run.pk}-plan-*[0-9]")
+        trash = Path(self.source.root).parent.glob(f".trainmon-trash/run-{run.pk}-plan-*")
+        graves = [folder for folder in trash if not folder.suffix]
         places = {"place": [self.place(run)], "trash": graves}
         return [name for name, some in places.items() for folder in some if content(folder) == self.held[run.pk]]
 
