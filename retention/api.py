@@ -22,6 +22,7 @@ from retention.looking import Patient
 from retention.models import Plan, PlannedRun, Tombstone
 from retention.rights import cleanable, may_force
 from retention.telling import outline
+from runs import audit
 from runs.api.base import ApiView
 from runs.api.paging import PageQuery, page, page_of
 from runs.api.shapes import INT64, Strict
@@ -254,7 +255,7 @@ class ConfirmCleanup(ApiView):
         if not made.going:
             raise Nothing
         assert user.is_authenticated
-        author = plan.Author(user.get_username(), "api", plain(said["why"]), str(question(said)), user)
+        author = plan.Author(user.get_username(), "api", plain(said["why"]), str(question(said)), user, audit.address_of(request))
         try:
             done = orders.clean(made, author, said["token"])
         except plan.Changed:
@@ -301,7 +302,7 @@ class RestoreFromTrash(ApiView):
         tomb = get_object_or_404(standing.tombs(request.user).select_related("run"), pk=pk)
         assert request.user.is_authenticated
         with suppress(orders.Away):  # it is written down, and the janitor finds it
-            orders.bring_back([tomb], request.user, plain(said["why"]))
+            orders.bring_back([tomb], request.user, plain(said["why"]), audit.address_of(request))
         return Response({"queued": True, "run": reverse("api:run", args=[tomb.run_id])}, status=202)
 
 

@@ -42,14 +42,14 @@ def archive_only(made: Draft, author: Author, token: str) -> Plan:
     return clean(made, author, token)
 
 
-def bring_back(tombs: Sequence[Tombstone], user: User, why: str = "") -> None:
+def bring_back(tombs: Sequence[Tombstone], user: User, why: str = "", address: str | None = None) -> None:
     """Have the janitor restore these; whether this user may is the caller's to know.  What is back already is left alone."""
     with transaction.atomic():
         # none of them is purged meanwhile: the janitor asks under the same lock
         rows = Tombstone.objects.select_for_update(of=["self"]).filter(pk__in=[tomb.pk for tomb in tombs], restored_at=None)
         wanted = list(rows.select_related("run").order_by("pk"))
         for tomb in wanted:
-            audit.record(user, "order restore", tomb.run, why=why, path=tomb.path_text, bytes=tomb.size)
+            audit.record(user, "order restore", tomb.run, why=why, address=address, path=tomb.path_text, bytes=tomb.size)
         Tombstone.objects.filter(pk__in=[tomb.pk for tomb in wanted]).update(wanted_by=user.get_username())
     if wanted:
         _send(tasks.bring_back, [tomb.pk for tomb in wanted])

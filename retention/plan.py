@@ -49,6 +49,7 @@ class Author:
     why: str = ""
     selected: str = ""
     user: User | None = None
+    address: str | None = None
     policy: RetentionPolicy | None = None
 
 
@@ -167,7 +168,7 @@ def confirm(made: Draft, author: Author, token: str) -> Plan:
             state=Plan.State.CONFIRMED, confirmed_at=now())
         PlannedRun.objects.bulk_create(_rows(plan, made.chosen), batch_size=1000)
         audit.record(
-            author.user, "confirm cleanup", plan, why=author.why, by=author.who, origin=author.origin,
+            author.user, "confirm cleanup", plan, why=author.why, by=author.who, address=author.address, origin=author.origin,
             selected=author.selected, runs=len(made.going), bytes=made.total("size"), archive=made.options.archive,
             forced=made.options.forced, keeps=made.options.keeps, forget_metrics=made.options.forget_metrics,
             token=token)

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def record(
     request: HttpRequest | User | None, action: str, subject: models.Model | None = None, *, why: str = "", by: str = "",
-    **details: Any
+    address: str | None = None, **details: Any
 ) -> AuditEntry:
     """Write down a deed of the request's user, or of this user; without either it was whoever ``by`` names, else trainmon.
+
+    ``address`` is where it came from, where that is known without the request.
 
     Call it in the transaction of the deed, so that both are there or neither.
     """
@@ -32,6 +34,11 @@ def record(
         object_id=subject.pk if subject is not None else None,
         subject=plain(str(subject))[:500] if subject is not None else "",
         why=plain(why)[:2000],
-        address=getattr(request, "META", {}).get("REMOTE_ADDR") or None,
+        address=address or address_of(request),
         details=plain_json(details),
     )
+
+
+def address_of(request: Any) -> str | None:
+    """Where a request came from; None for what is none."""
+    return getattr(request, "META", {}).get("REMOTE_ADDR") or None

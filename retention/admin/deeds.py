@@ -20,7 +20,7 @@ from retention.looking import Patient
 from retention.models import Archive, Plan, PlannedRun, Tombstone
 from retention.rights import cleanable, may_force
 from retention.telling import shown_path
-from runs import annotate
+from runs import annotate, audit
 from runs.status import duration
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class Bury(Deed):
         """Write the plan down and tell the janitor."""
         assert made.draft is not None and request.user.is_authenticated
         user, count = request.user, len(made.going)
-        author = plan.Author(user.get_username(), "admin", said["why"], f"{_runs(len(made.draft.chosen))} by hand", user)
+        author = plan.Author(user.get_username(), "admin", said["why"], f"{_runs(len(made.draft.chosen))} by hand", user,
+                             audit.address_of(request))
         planned = orders.clean(made.draft, author, made.token)
         return Done(f"{planned} is under way: {_runs(count)}.", reverse("admin:retention_plan_change", args=[planned.pk]))
 
@@ -180,7 +181,7 @@ class Restore(Deed):
     def order(self, request: HttpRequest, made: Preview, said: dict[str, Any]) -> Done:
         """Tell the janitor."""
         assert request.user.is_authenticated
-        orders.bring_back(made.tombs, request.user, said["why"])
+        orders.bring_back(made.tombs, request.user, said["why"], audit.address_of(request))
         return Done(f"{_runs(len(made.going))} will be brought back.", reverse("admin:retention_tombstone_changelist"))
 
 

@@ -22,6 +22,7 @@ from retention.forms import Asked, Confirmed
 from retention.looking import Patient
 from retention.rights import cleanable, may_force
 from retention.telling import dollars
+from runs import audit
 from runs.forms import PageNumber
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ def _shown(request: HttpRequest, shown: Preview, status: int = 200) -> HttpRespo
 
 def _ordered(request: HttpRequest, asked: Asked, made: plan.Draft, sure: Confirmed) -> HttpResponse:
     said = sure.cleaned_data
-    author = plan.Author(request.user.get_username(), "web", said["why"], str(asked.question), request.user)  # type: ignore[arg-type]
+    user = request.user
+    assert user.is_authenticated
+    author = plan.Author(user.get_username(), "web", said["why"], str(asked.question), user, audit.address_of(request))
     try:
         done = orders.clean(made, author, said["token"])
     except orders.Away as away:

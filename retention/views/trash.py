@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from retention import orders
 from retention.models import Archive, PlannedRun, Tombstone
 from retention.rights import may_clean
+from runs import audit
 from runs.forms import PageNumber
 from runs.models import Run, Source
 from runs.views.selected import Ids
@@ -112,7 +113,7 @@ def restore(request: HttpRequest) -> HttpResponse:
 
 def _order(request: HttpRequest, tombs: list[Tombstone], why: str) -> None:
     try:
-        orders.bring_back(tombs, cast("User", request.user), why)
+        orders.bring_back(tombs, cast("User", request.user), why, audit.address_of(request))
     except orders.Away as away:
         messages.warning(request, str(away))
     else:

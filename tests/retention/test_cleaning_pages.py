@@ -71,6 +71,7 @@ def test_what_was_typed_and_confirmed_is_done_and_told(source, bob):  # noqa: F8
     plan = Plan.objects.get()
     assert answer["Location"] == f"/storage/cleanups/{plan.pk}/"
     assert (plan.origin, plan.who, plan.why, plan.selected) == ("web", "bob", "full <disk>", "2 by hand")
+    assert AuditEntry.objects.get(action="confirm cleanup").address == "127.0.0.1"
     waiting = signed_in(bob).get(answer["Location"]).content.decode()
     assert f'data-poll="/storage/cleanups/{plan.pk}/progress/"' in waiting and "full &lt;disk&gt;" in waiting
     Run.objects.filter(pk=kept.pk).update(pinned=True)
