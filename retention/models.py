@@ -275,6 +275,11 @@ class Tombstone(models.Model):
         """The old path for people."""
         return masks.shown(self.path)
 
+    @property
+    def returning(self) -> bool:
+        """Whether somebody wants it back and it is not there yet."""
+        return bool(self.wanted_by) or self.planned.step == PlannedRun.Step.RESTORING
+
 
 class RunStorage(Run):
     """A run as what takes room: the list of the admin from which runs are cleaned up."""

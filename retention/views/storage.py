@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.utils.timezone import now
 from django.views.decorators.http import require_safe
 
-from retention import usage
+from retention import policies, usage
 from retention.rights import may_clean
 from retention.space import volumes
 from runs.models import Dataset, Source
@@ -51,6 +51,7 @@ def storage(request: HttpRequest) -> HttpResponse:
     for growth in came.values():
         lately.add(growth)
     by_source = usage.summed(held, lambda source, dataset: source)
+    cleans = may_clean(request.user)
     context = {
         "sources_seen": sources,
         "total": total,
@@ -61,7 +62,8 @@ def storage(request: HttpRequest) -> HttpResponse:
         "volumes": usage.volumes(sources, standings, by_source, came, at),
         "trash": usage.trash(ids, at),
         "cleanups": usage.cleanups(ids),
-        "may_clean": may_clean(request.user),
+        "may_clean": cleans,
+        "turns": policies.next_up(request.user) if cleans else [],
         **_parts(sources, held, total),
         **_runs(sources, ids),
     }

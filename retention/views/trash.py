@@ -59,7 +59,7 @@ def tombs_of(sources: Collection[int]) -> QuerySet[Tombstone]:
     shown = ("planned__plan", "planned", "run__dataset", "archive")
     return Tombstone.objects.filter(run__source__in=sources).select_related(*shown).only(
         "run__name", "run__source", "run__dataset__name", "run__pinned", "path", "size", "frees", "buried_at", "purge_after",
-        "purged_at", "freed", "grew", "planned__step", "planned__error", "planned__reason", "planned__plan__who",
+        "purged_at", "freed", "grew", "wanted_by", "planned__step", "planned__error", "planned__reason", "planned__plan__who",
         "planned__plan__why", "planned__plan__archive", "archive__name")
 
 
@@ -101,7 +101,7 @@ def restore(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return listed(request, TrashQuestion({}), " ".join(map(str, chain(*form.errors.values()))))
     chosen = tombs_of(Source.objects.ids_visible_to(request.user)).filter(pk__in=form.cleaned_data["tomb"])
-    wanted = list(chosen.filter(LIES | ARCHIVED).exclude(planned__step__in=(Step.PURGING, Step.RESTORING)))
+    wanted = list(chosen.filter(LIES | ARCHIVED).filter(wanted_by="").exclude(planned__step__in=(Step.PURGING, Step.RESTORING)))
     if not wanted and not chosen.exists():
         raise Http404
     if wanted:

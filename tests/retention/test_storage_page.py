@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from retention import usage
-from retention.models import Tombstone
+from retention.models import RetentionPolicy, Tombstone
 from retention.space import Space, Standing
 from retention.usage import Came, Volume
 from runs.models import AuditEntry, Run, Source, Trainer
@@ -67,6 +67,16 @@ def test_it_tells_what_takes_the_room_and_what_is_old_to_those_who_may_see_it(so
     assert not any(word in page(charlie) for word in ("alpaca", "big", source.root))
 
 
+def test_it_tells_operators_what_policies_do_next(source, alice, bob):  # noqa: F811
+    make_run(source, name="ancient", size=10 * MIB, started=now() - 40 * DAY)
+    policy = RetentionPolicy.objects.create(name="<tidy>", trainer=source.trainer, max_age=30 * DAY)
+    assert "No policy is on" in page(bob)
+    RetentionPolicy.objects.update(enabled=True)
+    told = page(bob)
+    assert "&lt;tidy&gt;" in told and policy.get_absolute_url() in told and "<b>1 run</b>, " in told
+    assert "tidy" not in page(alice)
+
+
 def test_the_page_stands_without_runs_and_with_a_root_that_is_gone(source, alice):  # noqa: F811
     Path(source.root).rmdir()
     assert "No run lies on disk" in page(alice) and "Cannot be asked: No such file or directory" in page(alice)
@@ -81,7 +91,7 @@ def test_many_runs_take_as_many_queries_as_few(
     old = make_run(source, dataset="data")
     rows = [Run(source=source, path=b"%d" % n, name=str(n), size=n, dataset=old.dataset, modified=now()) for n in range(200)]
     Run.objects.bulk_create(rows)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         answer = client.get(reverse("storage"))
     assert answer.context["total"].runs == 201 and len(answer.context["largest"]) == 10
 
@@ -142,8 +152,7 @@ def test_what_grew_in_the_trash_or_is_on_its_way_says_so(source, bob):  # noqa: 
     Tombstone.objects.update(grew=["events<1>"])
     told = page(bob, "storage-trash")
     assert "1 file changed in the trash" in told and "events&lt;1&gt;" in told and "1 still grows" in page(bob)
-    tomb.planned.step = "restoring"
-    tomb.planned.save()
+    Tombstone.objects.update(wanted_by="bob")
     answer = signed_in(bob).post(reverse("storage-restore"), {"tomb": tomb.pk}, follow=True).content.decode()
     assert "on the way back" in answer and "1 of the chosen cannot come back" in answer
     assert not AuditEntry.objects.filter(action="order restore").exists()
