@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 
-from retention.selection import Invalid, age
+from retention.selection import LONGEST, Invalid, age
 
 SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([KMGTP]?)(I?)B?", re.IGNORECASE)
 POWERS = {name: power for power, name in enumerate(("", "K", "M", "G", "T", "P"))}
@@ -33,8 +33,8 @@ class AgeField(forms.CharField):
             return None
         try:
             return age(text)
-        except (Invalid, OverflowError):
-            raise forms.ValidationError("Write a time such as 30m, 12h, 10d or 2w.") from None
+        except Invalid:
+            raise forms.ValidationError(f"Write a time such as 30m, 12h, 10d or 2w, at most {LONGEST.days:,}d.") from None
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Whether it means another duration: 48h is 2d."""
