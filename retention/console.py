@@ -20,10 +20,10 @@ from retention.candidates import Candidate
 from retention.plan import Draft
 from retention.telling import shown_path
 from retention.work import Progress
-from runs.progress import size
 from runs.readers.naming import display
 from runs.readers.plain import plain
 from runs.status import duration
+from runs.units import size
 
 #: Columns where no terminal says how many.
 WIDTH = 140

@@ -23,9 +23,9 @@ from retention.turn import Turn as Held
 from runs import audit
 from runs.models import Run, Series, Trainer
 from runs.models.run import RunQuerySet
-from runs.progress import size
 from runs.roles import sees_everything
 from runs.status import duration
+from runs.units import size
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from retention.candidates import Candidate
 from retention.models import RetentionPolicy
-from runs.progress import size
 from runs.status import duration
+from runs.units import size
 
 #: Nothing is said to be old sooner.
 YOUNGEST = timedelta(hours=1)

@@ -12,6 +12,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from runs.scan import Progress, Synced
+from runs.units import size
 
 GB = 1024**3
 
@@ -67,15 +68,6 @@ def table(outcomes: list[Synced], out: Any) -> None:
                       f"{sum(one.seconds for one in outcomes):.2f} s", style="bold")
     console = Console(file=out, width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(drawn)
-
-
-def size(count: float) -> str:
-    """Bytes in binary units: 0 B, 1.5 KiB, 3.2 GiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def _plain(text: str) -> str:

@@ -15,7 +15,7 @@ from runs import correlation, redact
 LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 #: Trainers also write the short form.
 JOB_LEVELS = LEVELS | {"WARN"}
-SERVICES = frozenset({"web", "worker", "beat", "follower", "tensorboards", "command"})
+SERVICES = frozenset({"web", "worker", "beat", "follower", "tensorboards", "janitor", "command"})
 #: A longer line is not looked at.
 LONGEST = 16 << 20
 

@@ -13,8 +13,8 @@ from retention.fields import AgeField, SizeField
 from retention.models import RetentionPolicy
 from runs import audit
 from runs.models import Dataset
-from runs.progress import size
 from runs.templatetags.shown import ago
+from runs.units import size
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -9,7 +9,7 @@ from django import template
 from django.urls import reverse
 
 from runs.models import AuditEntry
-from runs.progress import size
+from runs.units import size
 
 register = template.Library()
 #: Kinds that have a page by their id.

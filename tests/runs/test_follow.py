@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 from django.utils.timezone import now
 
 from runs import pushed
@@ -26,6 +27,7 @@ from runs.sources import register
 from tests.runs.following import following, step, until
 from tests.runs.processes import ROOT, environment, sync_command
 from tests.runs.trees import job_log, write
+from tests.tables import unguarded
 from tests.trainmon.machine import at_rest
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,7 +45,8 @@ def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """One for this file: its followers live longer than a test."""
     with django_db_blocker.unblock():
         yield
-        call_command("flush", interactive=False, verbosity=0)
+        with connection.cursor() as cursor, unguarded(cursor):
+            call_command("flush", interactive=False, verbosity=0)
 
 
 @pytest.fixture(scope="module", params=[[], ["--poll"]], ids=["inotify", "poll"])

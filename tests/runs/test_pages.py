@@ -113,7 +113,7 @@ def test_the_page_costs_the_same_queries_whatever_its_tags(
     """P20."""
     for number in range(40):
         make_points(run, f"more/{number}", [1.0, 2.0])
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         client.get(run.get_absolute_url())
 
 

@@ -14,10 +14,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from retention.models import RetentionPolicy
 from runs import loglines
 from runs.models import ApiToken, Checkpoint, Job, LogFile, Note, Run, Sample, SavedView
 from streaming import fragments
 from streaming.models import TensorBoard, TensorBoardTransition
+from tests.retention.oldruns import make_tomb
 from tests.runs.conftest import signed_in
 from tests.runs.test_access import body
 from tests.runs.test_sweep import address, routes
@@ -84,7 +86,10 @@ def things(planted: Run, ada: User) -> dict[str, Any]:
     board = TensorBoard.objects.create(trainer=planted.source.trainer, state="failed", reason=TEXT, log_tail=TEXT)
     TensorBoardTransition.objects.create(tensorboard=board, old="running", new="failed", reason=TEXT)
     LogFile.objects.update(generation=1, reading=1)
+    tomb = make_tomb(planted)
+    policy = RetentionPolicy.objects.create(name="policy", trainer=planted.source.trainer, keep_last=1)
     return {
+        "policy": policy.pk, "tomb": tomb.pk, "plan": tomb.planned.plan_id,
         "slug": planted.source.trainer.slug,
         "run": planted.pk, "source": planted.source_id, "file": LogFile.objects.first().pk, "job": Job.objects.first().pk,
         "note": Note.objects.create(run=planted, author=ada, text="note").pk, "sample": Sample.objects.order_by("pk").first().pk,

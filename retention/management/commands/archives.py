@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from retention import archive, console
 from retention.models import Archive
-from runs.progress import size
+from runs.units import size
 
 UNREACHABLE = "unreachable"
 

@@ -21,8 +21,8 @@ from retention.telling import as_json, dollars, outline, reason_of_age
 from retention.turn import Busy, Lost, Turn, turn
 from runs.lease import LeaseLost
 from runs.models import Run, Trainer
-from runs.progress import size
 from runs.readers.plain import plain
+from runs.units import size
 
 
 class Command(BaseCommand):

@@ -16,7 +16,7 @@ from retention.policies import Due
 from retention.telling import as_json, dollars, outline
 from retention.turn import Busy, Lost, turn
 from runs.lease import LeaseLost
-from runs.progress import size
+from runs.units import size
 
 #: Runs that stay of which a list for people tells.
 STAYING = 20

@@ -14,7 +14,7 @@ from retention.files import Refused
 from retention.models import Tombstone
 from retention.turn import Busy, Lost, turn
 from runs.models import Run
-from runs.progress import size
+from runs.units import size
 
 
 class Command(BaseCommand):
