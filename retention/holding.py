@@ -20,7 +20,7 @@ def hold(request: HttpRequest, run: Run, reason: str, until: datetime | None) ->
     reason, user = redact.text(reason)[:500], request.user
     assert user.is_authenticated
     with transaction.atomic():
-        # whoever is about to move it waits for this row, or has it already (work._may_go)
+        # whoever is about to move it waits for this row, or has it already (work._held_and_moved)
         held = _locked(run)
         Hold.objects.update_or_create(run=held, defaults={"by": user, "reason": reason, "until": until})
         audit.record(request, "hold", held, why=reason, until=until.isoformat() if until else None)
