@@ -10,7 +10,6 @@ from typing import NamedTuple
 from runs.charts import Drawing, Main, drawings
 from runs.figures import path_of, steps_between, values_between
 from runs.models import Run, Series
-from runs.models.run import Status
 from runs.thinning import thin
 
 WIDTH, HEIGHT = 80, 20
@@ -18,8 +17,8 @@ WIDTH, HEIGHT = 80, 20
 POINTS = 1_000_000
 #: Curves kept in memory, of about 500 bytes: drawing those of a page takes as long as all else on it.
 REMEMBERED = 10_000
-#: Seconds that the curve of a run that moves may be behind, and that it may be by less than a pixel.
-BEHIND, BY_LITTLE = 2.0, 5.0
+#: Seconds that a curve may be behind by less than a pixel, while its run moves many times a second.
+BEHIND = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,11 @@ class Curve(NamedTuple):
     at: float
 
     def shows(self, run: Run, main: Main, now: float) -> bool:
-        """Whether it is what would be drawn now, or so nearly while the run moves; its next row has what is left out."""
+        """Whether it is what would be drawn now, but for part of a pixel while the run moves."""
         if (self.version, self.points) == (run.version, main.points):
             return True
-        if run.status != Status.RUNNING or self.points > main.points or main.last is None:
-            return False
-        by_little = main.points < self.points * (1 + 1 / WIDTH) and self.low <= main.last <= self.high
-        return now - self.at < (BY_LITTLE if by_little else BEHIND)
+        by_little = self.points <= main.points < self.points * (1 + 1 / WIDTH)
+        return by_little and now - self.at < BEHIND and main.last is not None and self.low <= main.last <= self.high
 
 
 _remembered: dict[int, Curve] = {}

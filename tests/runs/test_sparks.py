@@ -9,32 +9,29 @@ import pytest
 from runs.charts import Main
 from runs.dressing import dress_rows
 from runs.models import Run
-from runs.models.run import Status
-from runs.sparks import BEHIND, BY_LITTLE, Curve
+from runs.sparks import BEHIND, Curve
 from tests.runs.factories import make_file, make_points, make_run
 
 DRAWN = Curve("M0 0h80", low=0.0, high=1.0, version=7, points=1000, at=100.0)
 
 
-def later(points: int, last: float | None = 0.5, version: int = 8, status: Status = Status.RUNNING) -> tuple[Run, Main]:
-    return Run(version=version, status=status), Main("loss", 1, points, None, last)
+def later(points: int, last: float | None = 0.5, version: int = 8) -> tuple[Run, Main]:
+    return Run(version=version), Main("loss", 1, points, None, last)
 
 
 def test_a_run_that_did_not_change_keeps_its_curve() -> None:
     assert DRAWN.shows(*later(1000, 99.0, version=7), now=1e9)
 
 
-def test_the_curve_of_a_run_that_moves_waits_for_the_next_steps() -> None:
-    for points, last in ((1001, 0.5), (1100, 0.5), (1001, 99.0)):
-        assert DRAWN.shows(*later(points, last), now=101.9)
-    assert DRAWN.shows(*later(1001), now=102.1) and not DRAWN.shows(*later(1001), now=100.0 + BY_LITTLE)
-    for seen in (later(1013), later(1001, 1.5), later(1001, -0.5), later(1001, math.nan)):
-        assert not DRAWN.shows(*seen, now=100.0 + BEHIND)
+def test_a_step_of_less_than_a_pixel_waits_for_the_next_ones() -> None:
+    assert DRAWN.shows(*later(1001), now=101.0)
+    assert not DRAWN.shows(*later(1013), now=101.0)
+    assert not DRAWN.shows(*later(1001), now=100.0 + BEHIND)
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - {Status.RUNNING}))
-def test_one_that_moves_no_more_is_drawn_at_once(status: Status) -> None:
-    assert not DRAWN.shows(*later(1001, status=status), now=100.1)
+@pytest.mark.parametrize("last", [1.5, -0.5, math.nan, math.inf, None])
+def test_a_value_beyond_what_was_drawn_is_drawn_at_once(last: float | None) -> None:
+    assert not DRAWN.shows(*later(1001, last), now=101.0)
 
 
 def test_a_run_that_was_read_anew_is_drawn_at_once() -> None:
