@@ -35,13 +35,6 @@ def clean(made: Draft, author: Author, token: str) -> Plan:
     return plan
 
 
-def archive_only(made: Draft, author: Author, token: str) -> Plan:
-    """The same for a draft whose runs are archived and stay where they are."""
-    if not (made.options.keeps and made.options.archive):
-        raise ValueError("the options of this draft must be archive=True, keeps=True")
-    return clean(made, author, token)
-
-
 def bring_back(tombs: Sequence[Tombstone], user: User, why: str = "", address: str | None = None) -> None:
     """Have the janitor restore these; whether this user may is the caller's to know.  What is back already is left alone."""
     with transaction.atomic():

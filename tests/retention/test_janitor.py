@@ -109,11 +109,9 @@ def test_where_the_broker_is_away_it_is_said_and_the_next_round_does_it(source, 
 def test_a_plan_that_only_archives_leaves_its_runs_where_they_are(source):
     run, before = run_at(source, pinned=True), content(Path(source.root))
     made = drafted(source, keeps=True)
-    orders.archive_only(made, AUTHOR, made.token)
+    orders.clean(made, AUTHOR, made.token)
     tasks.tidy()
     assert (stage(run), content(Path(source.root)), run.archives.get().state) == ("active", before, "verified")
-    with pytest.raises(ValueError, match="keeps=True"):
-        orders.archive_only(drafted(source), AUTHOR, "")
 
 
 @pytest.mark.django_db
