@@ -7,7 +7,7 @@ the database first: a janitor that was killed, or was not told, goes on with its
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils.timezone import now
 
-from retention import files, journal, purging, returning, work
+from retention import journal, purging, returning, work
 from retention.meter import Meter
 from retention.models import Archive, Plan, PlannedRun, Tombstone
 from retention.turn import Busy, turn
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Step = PlannedRun.Step
 #: What could not be purged is tried again after this time: its archive is read each time.
 AGAIN = timedelta(hours=6)
-#: Runs that are purged in one turn: their volumes are told once, and whoever waits is not kept waiting by all of them.
+#: Runs that are restored or purged in one turn: their volumes are told once, and whoever waits is not kept waiting by all of them.
 AT_ONCE = 20
 
 
@@ -42,20 +42,21 @@ def carry_out(plan_id: int) -> str:
     return str(plan.state)
 
 
-def bring_back(tomb_id: int) -> str:
-    """Restore a run that somebody wants back; why it did not come is with its tombstone.  Busy as above."""
+def bring_back(tomb_ids: Collection[int]) -> list[str]:
+    """Restore runs that somebody wants back; why one did not come is with its tombstone.  Busy as above."""
     with turn(patience=0) as held:
-        tomb = returning.wanted().filter(pk=tomb_id).select_related("run", "planned").first()
-        if tomb is None:
-            return "done already"
-        try:
-            back = returning.restore(tomb.run, held, tomb.wanted_by or "trainmon")
-        except (files.Refused, OSError) as error:
-            tomb.planned.refresh_from_db(fields=["step"])
-            journal.mark(tomb.planned, tomb.planned.step, f"did not come back: {error}"[:2000])
-            Tombstone.objects.filter(pk=tomb.pk).update(wanted_by="")
-            return f"not restored: {error}"
-    return f"restored from its {back.origin}"
+        tombs = list(returning.wanted().filter(pk__in=tomb_ids).select_related("run", "planned"))
+        done = returning.restore([tomb.run for tomb in tombs], held, "trainmon")
+        return [_told(tomb, one) for tomb, one in zip(tombs, done, strict=True)]
+
+
+def _told(tomb: Tombstone, one: returning.Back | returning.Away) -> str:
+    if isinstance(one, returning.Back):
+        return f"restored from its {one.origin}"
+    tomb.planned.refresh_from_db(fields=["step"])
+    journal.mark(tomb.planned, tomb.planned.step, f"did not come back: {one.why}"[:2000])
+    Tombstone.objects.filter(pk=tomb.pk).update(wanted_by="")
+    return f"not restored: {one.why}"
 
 
 def purge_due(at: datetime) -> tuple[int, int]:
@@ -63,7 +64,7 @@ def purge_due(at: datetime) -> tuple[int, int]:
     count = freed = 0
     left = ripe(at)
     half = Tombstone.objects.exclude(purged_at=None).filter(planned__step=Step.PURGING).exists()
-    for some in [left[first:first + AT_ONCE] for first in range(0, len(left), AT_ONCE)] or [[]] * half:
+    for some in batches(left) or [[]] * half:
         with turn(patience=0) as held, _going_on("purge of tombstones", some):
             for one in purging.purge_all([tomb for tomb in purging.due(at) if tomb.pk in some], held, at):
                 if isinstance(one, purging.Purged):
@@ -84,9 +85,12 @@ def ripe(at: datetime) -> list[int]:
 
 def round() -> None:
     """Go on with all that was ordered and is not done, then purge what is due; one failure does not stop the others."""
-    for tomb_id in list(returning.wanted().values_list("pk", flat=True)):
+    for some in batches(_wanted()):
+        with _going_on("restore of tombstones", some):
+            bring_back(some)
+    for tomb_id in _wanted():  # one that failed has held up those after it
         with _going_on("restore of tombstone", tomb_id):
-            bring_back(tomb_id)
+            bring_back([tomb_id])
     for plan in work.unfinished():
         with _going_on("cleanup", plan.pk):
             carry_out(plan.pk)
@@ -95,6 +99,15 @@ def round() -> None:
         if count:
             context = {"runs": count, "bytes": freed}
             log.info("Purged what was past its time in the trash.", extra={"event": "cleanup.purged", "context": context})
+
+
+def batches(ids: Sequence[int]) -> list[Sequence[int]]:
+    """These, a turn's worth at a time."""
+    return [ids[first:first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)]
+
+
+def _wanted() -> list[int]:
+    return list(returning.wanted().values_list("pk", flat=True))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ a sync that looks in between sees a known run whose files come, never a new one.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from retention import archive, destinations, files, graves, journal, unpacking
 from retention.models import Archive, PlannedRun, Tombstone
 from retention.turn import Turn
 from retention.work import Progress, Report, Step, silent
-from runs import audit, loading
+from runs import audit, loading, volumes
 from runs.models import Run
 
 
@@ -30,24 +31,47 @@ class Back:
     origin: str
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """A run that did not come, and why."""
+
+    run: Run
+    why: str
+
+
 def last_tomb(run: Run) -> Tombstone | None:
     """The last burial of a run that was not undone."""
     tombs = Tombstone.objects.filter(Q(restored_at=None) | Q(planned__step=Step.RESTORING), run=run)
     return tombs.select_related("planned__plan__by", "planned__run", "source__trainer", "archive", "run").first()
 
 
-def restore(run: Run, turn: Turn, author: str, report: Report = silent) -> Back:
-    """Bring a run back to its place; Refused where that cannot be."""
+def restore(runs: Sequence[Run], turn: Turn, author: str, report: Report = silent) -> list[Back | Away]:
+    """Bring runs back to their places, in the name of whoever ordered that, else ``author``; one failure stops no other."""
+    done: list[Back | Away] = []
+    came: list[Tombstone] = []
+    for run in runs:
+        turn.check()
+        try:
+            came.append(_brought(run, author, report))
+            done.append(Back(run, "archive" if came[-1].purged_at else "trash"))
+        except (files.Refused, OSError) as error:
+            done.append(Away(run, str(error)))
+    # before the journal says that it is over: whoever goes on after a kill tells the volumes, too
+    volumes.commit(dict.fromkeys(tomb.source.root for tomb in came), author)
+    for tomb in came:
+        graves.forget(tomb.source.root, tomb.grave)
+        journal.mark(tomb.planned, Step.RESTORED)
+    return done
+
+
+def _brought(run: Run, author: str, report: Report) -> Tombstone:
     tomb = last_tomb(run)
     if tomb is None:
         raise files.Refused("lies in no trash and was not purged: there is nothing to bring back")
-    turn.check()
     report(Progress(run.name, "restoring"))
     if tomb.restored_at is None:
-        _bring(tomb, author, report)
-    graves.forget(tomb.source.root, tomb.grave)
-    journal.mark(tomb.planned, Step.RESTORED)
-    return Back(run, "archive" if tomb.purged_at else "trash")
+        _bring(tomb, tomb.wanted_by or author, report)
+    return tomb
 
 
 def _bring(tomb: Tombstone, author: str, report: Report) -> None:
@@ -85,6 +109,7 @@ def copy_out(run: Run, folder: Path, author: str, report: Report = silent) -> Ba
     if row is None:
         raise files.Refused("has no archive that was checked")
     _unpack(row, str(folder.parent), bytes(Path(folder.name)), report)
+    volumes.commit([str(folder)], author)
     audit.record(None, "unpack archive", run, by=author, archive=row.name, to=str(folder), bytes=row.size)
     return Back(run, "archive")
 

@@ -28,7 +28,7 @@ def carry_out(plan_id: int) -> str:
 @shared_task(name="retention.tasks.bring_back", **WAITING)
 def bring_back(tomb_ids: list[int]) -> list[str]:
     """Restore buried or purged runs that somebody wants back."""
-    return [janitor.bring_back(pk) for pk in tomb_ids]
+    return [said for some in janitor.batches(tomb_ids) for said in janitor.bring_back(some)]
 
 
 @shared_task(name="retention.tasks.purge_due", **WAITING)

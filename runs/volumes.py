@@ -1,4 +1,4 @@
-"""Volumes that want to be told: refreshed before a scan, committed after a deletion (TRAINMON_VOLUMES).
+"""Volumes that want to be told: refreshed before a scan, committed after a cleanup (TRAINMON_VOLUMES).
 
 Only the environment says what is done, never the database: whoever administers the site must not run
 commands on its host.  No shell, a limit of time, and what a command says goes to the log, secrets masked.
@@ -109,9 +109,9 @@ def refresh(root: str, beat: Callable[[], None] = lambda: None) -> None:
 
 
 def commit(roots: Iterable[str], by: str = "") -> list[str]:
-    """Tell the volumes of these folders, each once, that something in them was deleted; returns what failed.
+    """Tell the volumes of these folders, each once, that something left them or came back; returns what failed.
 
-    What was deleted stays deleted: a failure is logged and stands in the audit trail.
+    What was done stays done: a failure is logged and stands in the audit trail.
     """
     failures = []
     try:

@@ -1,16 +1,20 @@
-"""CH-46: a volume is committed once after something in it was deleted, and not otherwise."""
+"""CH-46: a volume is committed once after something in it was deleted or brought back, and not otherwise."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from django.core.management import call_command
 
-from retention.models import Plan
+from retention import tasks
+from retention.models import Plan, Tombstone
+from runs import volumes
 from runs.models import AuditEntry, Source
 from tests.retention.oldruns import run_at, source_at
+from tests.retention.test_work_kill import killed
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -35,9 +39,9 @@ def source(tmp_path: Path) -> Source:
     return source_at(tmp_path / "volume/logs")
 
 
-def clean(*words: str) -> None:
+def clean(*words: str, name: str = "cleanup") -> None:
     try:
-        call_command("cleanup", "--json", *words)
+        call_command(name, "--json", *words)
     except SystemExit:
         pass
 
@@ -62,6 +66,30 @@ def test_it_is_not_committed_where_nothing_was_deleted(source: Source, calls: Pa
     run_at(source, "pinned", pinned=True)
     clean("--select", "all", "--dry-run"), clean("--select", "all", "--yes"), clean("--purge"), clean("--resume")
     assert count(calls) == 0 and not Plan.objects.exists()
+
+
+def test_a_restore_of_several_runs_commits_once_and_one_of_nothing_not_at_all(source: Source, calls: Path):
+    runs = [run_at(source, name) for name in ("a", "b", "c")]
+    clean("--select", "all", "--yes"), calls.write_text("")
+    Tombstone.objects.exclude(run=runs[0]).update(wanted_by="bob")
+    tasks.tidy()
+    assert (count(calls), AuditEntry.objects.filter(action="restore run", who="bob").count()) == (1, 2)
+    for _ in range(2):
+        clean(*(str(run.pk) for run in runs), name="restore")
+        assert count(calls) == 2 and sorted(os.listdir(source.root)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_one_killed_before_its_volume_was_told_tells_it_with_the_next_round_and_once(source: Source, calls: Path, back: bool):
+    run = run_at(source, "a")
+    words = ("cleanup", "--select", "all", "--yes")
+    if back:
+        clean(*words[1:]), calls.write_text("")
+        words = ("restore", str(run.pk))
+    assert killed(1, words, [(volumes, "commit")])
+    assert (count(calls), (Path(source.root) / "a").exists()) == (0, back)
+    tasks.tidy(), tasks.tidy()
+    assert count(calls) == 1
 
 
 def test_a_commit_that_fails_undoes_nothing_and_is_told(source: Source, calls: Path, settings: Settings):

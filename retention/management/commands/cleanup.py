@@ -14,7 +14,6 @@ from django.utils.timezone import now
 from retention import console, forgetting, plan, purging, returning, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
-from retention.files import Refused
 from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
 from retention.telling import as_json, dollars, outline, reason_of_age
@@ -140,12 +139,12 @@ class Command(BaseCommand):
         for old in left:
             self.say(options, f"First the end of {old}, which was cut off.")
             work.carry_out(old, held)
-        for planned in returning.cut_off():
-            self.say(options, f"{console.cell(planned.run.name).plain} was on its way back.")
-            try:
-                returning.restore(planned.run, held, author(options, "").who)
-            except Refused as refused:
-                self.stderr.write(self.style.ERROR(f"{console.cell(planned.run.name).plain} {refused}"))
+        halfway = [planned.run for planned in returning.cut_off()]
+        for run in halfway:
+            self.say(options, f"{console.cell(run.name).plain} was on its way back.")
+        for one in returning.restore(halfway, held, author(options, "").who):
+            if isinstance(one, returning.Away):
+                self.stderr.write(self.style.ERROR(f"{console.cell(one.run.name).plain} {one.why}"))
         return left
 
     def resume(self, options: dict[str, Any]) -> None:

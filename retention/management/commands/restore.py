@@ -48,30 +48,21 @@ class Command(BaseCommand):
 
     def bring(self, runs: list[Run], folder: Path | None, options: dict[str, Any]) -> None:
         """One after the other; one that does not come does not stop the others."""
-        told = []
         try:
             with turn() as held:
-                for run in runs:
-                    told.append(self.one(run, folder, held, options))
+                done = [copied(runs[0], folder)] if folder else returning.restore(runs, held, console.whoever())
         except (Busy, Lost) as error:
             raise CommandError(str(error), returncode=1) from None
+        for one in done if not options["json"] else []:
+            name = console.cell(one.run.name).plain
+            if isinstance(one, returning.Away):
+                self.stderr.write(self.style.ERROR(f"{name}: {one.why}"))
+            else:
+                self.stdout.write(f"{name} lies in {folder} now." if folder else f"{name} is back, from its {one.origin}.")
         if options["json"]:
-            self.stdout.write(json.dumps({"runs": told}, indent=1))
-        if any("error" in one for one in told):
+            self.stdout.write(json.dumps({"runs": [outcome(one) for one in done]}, indent=1))
+        if any(isinstance(one, returning.Away) for one in done):
             raise SystemExit(1)
-
-    def one(self, run: Run, folder: Path | None, held: Any, options: dict[str, Any]) -> dict[str, Any]:
-        """Bring one back and say so."""
-        who, name = console.whoever(), console.cell(run.name).plain
-        try:
-            back = returning.copy_out(run, folder, who) if folder else returning.restore(run, held, who)
-        except (Refused, OSError) as error:
-            if not options["json"]:
-                self.stderr.write(self.style.ERROR(f"{name}: {error}"))
-            return {"id": run.pk, "name": run.name, "error": str(error)}
-        if not options["json"]:
-            self.stdout.write(f"{name} is back, from its {back.origin}." if folder is None else f"{name} lies in {folder} now.")
-        return {"id": run.pk, "name": run.name, "origin": back.origin}
 
     def list_trash(self, options: dict[str, Any]) -> None:
         """What can be restored from the trash."""
@@ -85,6 +76,20 @@ class Command(BaseCommand):
             drawn.add_row(str(tomb.run_id), console.cell(tomb.run.name), console.cell(tomb.path_text), size(tomb.size),
                           f"{tomb.buried_at:%Y-%m-%d %H:%M}", f"{tomb.purge_after:%Y-%m-%d %H:%M}")
         console.out(self.stdout).print(drawn)
+
+
+def copied(run: Run, folder: Path) -> returning.Back | returning.Away:
+    """The archive of a run, unpacked elsewhere."""
+    try:
+        return returning.copy_out(run, folder, console.whoever())
+    except (Refused, OSError) as error:
+        return returning.Away(run, str(error))
+
+
+def outcome(one: returning.Back | returning.Away) -> dict[str, Any]:
+    """What became of a run."""
+    told = {"error": one.why} if isinstance(one, returning.Away) else {"origin": one.origin}
+    return {"id": one.run.pk, "name": one.run.name, **told}
 
 
 def as_json(tomb: Tombstone) -> dict[str, Any]:
