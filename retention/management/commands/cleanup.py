@@ -2,63 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
 from retention import console, forgetting, plan, purging, returning, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
+from retention.management.cleaning import CleaningCommand, ending
 from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
 from retention.telling import as_json, dollars, outline, reason_of_age
-from retention.turn import Busy, Lost, Turn, turn
-from runs.lease import LeaseLost
+from retention.turn import Turn, turn
 from runs.models import Run, Trainer
 from runs.readers.plain import plain
 from runs.units import size
 
 
-class Command(BaseCommand):
+class Command(CleaningCommand):
     """Exit codes: 0 all done, or nothing to do; 1 something that was selected is still there; 2 bad arguments, nothing done."""
 
     help = "List runs, oldest first, and clean up those that are selected: archive, check, move to the trash."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--trainer", metavar="SLUG", default="all", help="only the runs of this trainer (default: all)")
         parser.add_argument("--select", metavar="EXPR", help='numbers of the list: "0 2 5", "0-5", mixed; or all, or old')
         parser.add_argument("--older-than", metavar="AGE", help="only runs of which nothing came for so long: 12h, 7d, 2w")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
         parser.add_argument("--no-archive", action="store_false", dest="archive", help="delete without an archive")
         parser.add_argument("--archive", action="store_true", default=True, help="archive and check first (the default)")
         parser.add_argument("--forget-metrics", action="store_true", help="drop the points of purged runs; archives keep them")
         parser.add_argument("--grace", metavar="AGE", help="how long runs stay in the trash (default: TRAINMON_CLEANUP_GRACE)")
         parser.add_argument("--force", action="store_true", help="pinned and bookmarked runs, too")
         parser.add_argument("--why", default="", help="a reason, for the audit trail")
-        parser.add_argument("--yes", action="store_true", help="do it without asking")
         parser.add_argument("--confirm", metavar="TOKEN", help="do it if it is exactly what a dry run gave this token for")
         parser.add_argument("--resume", action="store_true", help="only finish what was cut off")
         parser.add_argument("--purge", action="store_true", help="delete what has lain in the trash for its time")
-        parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """One of: finish what was cut off, purge what is due, or list, plan and clean up."""
-        try:
+        with ending():
             if options["resume"]:
                 self.resume(options)
             elif options["purge"]:
                 self.purge(options)
             else:
                 self.clean(options)
-        except (Busy, Lost, LeaseLost) as error:
-            raise CommandError(str(error), returncode=1) from None
-        except KeyboardInterrupt:
-            raise CommandError("Cut off; what was begun is ended by: cleanup --resume", returncode=130) from None
 
     def clean(self, options: dict[str, Any]) -> None:
         """List, plan what was selected, ask, do it."""
@@ -102,15 +94,7 @@ class Command(BaseCommand):
             if options["confirm"] != draft.token:
                 self.refuse("Nothing was deleted: what would go is not what this token was given for. Look at a new dry run.")
             return True
-        if options["yes"]:
-            return True
-        if options["json"] or not console.is_terminal():
-            self.refuse("Nothing was deleted: there is nobody to ask. --yes does it without, --dry-run only tells.")
-        total = size(draft.total("size"))
-        if console.agrees(f"Clean up {console.counted(len(draft.going))}, {total}?"):
-            return True
-        self.stdout.write("Nothing was deleted.")
-        return False
+        return self.agree(len(draft.going), draft.total("size"), options)
 
     def carry_out(self, draft: plan.Draft, said: str, at: datetime, options: dict[str, Any]) -> None:
         """Archive and bury."""
@@ -164,8 +148,7 @@ class Command(BaseCommand):
         rest = [row for row in rows if row.step != PlannedRun.Step.BURIED]
         frees = sum(row.frees for row in gone)
         for row in rest:
-            if not options["json"]:
-                self.stderr.write(self.style.ERROR(f"{console.cell(row.run.name).plain}: {row.step}: {row.error}"))
+            self.complain(options, f"{console.cell(row.run.name).plain}: {row.step}: {row.error}")
         if gone:
             them = "it" if len(gone) == 1 else "them"
             until = f"{now() + made.grace:%Y-%m-%d %H:%M} UTC"
@@ -193,11 +176,10 @@ class Command(BaseCommand):
         kept = [one for one in outcomes if isinstance(one, purging.Kept)]
         freed = sum(one.freed for one in gone)
         for one in kept:
-            if not options["json"]:
-                self.stderr.write(self.style.ERROR(f"{console.cell(one.tomb.run.name).plain} stays in the trash: {one.why}"))
+            self.complain(options, f"{console.cell(one.tomb.run.name).plain} stays in the trash: {one.why}")
         left = [(one.tomb.run, one.points.why) for one in gone if isinstance(one.points, forgetting.Remembered)]
-        for run, why in left if not options["json"] else []:
-            self.stderr.write(self.style.ERROR(f"{console.cell(run.name).plain}: its points stay in the registry: {why}"))
+        for run, why in left:
+            self.complain(options, f"{console.cell(run.name).plain}: its points stay in the registry: {why}")
         saved = f"{size(freed)} are free, {dollars(freed)} saved"
         stay = f"{len(kept):,} {'stays' if len(kept) == 1 else 'stay'}"
         self.say(options, f"{console.counted(len(gone), 'was', 'were')} purged, {stay}. {saved}.")
@@ -282,20 +264,6 @@ class Command(BaseCommand):
             self.stdout.write(f"They are {console.manner(draft)}. Purging them saves {dollars(draft.total('frees'))}.")
         else:
             self.stdout.write("None of the selected runs may go.")
-
-    def say(self, options: dict[str, Any], words: str) -> None:
-        """Words for people; JSON has its own."""
-        if not options["json"]:
-            self.stdout.write(words)
-
-    def tell_json(self, options: dict[str, Any], told: dict[str, Any]) -> None:
-        """The one object for scripts."""
-        if options["json"]:
-            self.stdout.write(json.dumps(told, indent=1))
-
-    def refuse(self, why: str) -> NoReturn:
-        """Bad arguments: exit 2."""
-        raise CommandError(why, returncode=2)
 
 
 def author(options: dict[str, Any], said: str) -> plan.Author:

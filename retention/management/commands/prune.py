@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
 from retention import console, policies, rules
+from retention.management.cleaning import CleaningCommand, ending
 from retention.models import Plan, PlannedRun, RetentionPolicy
 from retention.policies import Due
 from retention.telling import as_json, dollars, outline
-from retention.turn import Busy, Lost, turn
-from runs.lease import LeaseLost
-from runs.units import size
+from retention.turn import turn
 
 #: Runs that stay of which a list for people tells.
 STAYING = 20
 
 
-class Command(BaseCommand):
+class Command(CleaningCommand):
     """Exit codes: 0 all done, or nothing to do; 1 a policy refused, or a run that was due is still there; 2 bad arguments."""
 
     help = "Clean up what the policies that are switched on say: archive, check, move to the trash."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--policy", metavar="NAME", default="all", help="only this one (default: all that are on)")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
-        parser.add_argument("--yes", action="store_true", help="do it without asking")
-        parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show what each would do; ask; do exactly that."""
@@ -45,14 +40,11 @@ class Command(BaseCommand):
             return self.tell_json(options, told)
         if not chosen:
             self.say(options, "No policy is switched on: nothing to do.")
-        if not self.agreed(every, options):
+        runs = sum(len(one.draft.going) for one in every)
+        if runs and not self.agree(runs, sum(one.draft.total("size") for one in every), options):
             return None
-        try:
+        with ending():
             self.carry_out(every, told, options)
-        except (Busy, Lost, LeaseLost) as error:
-            raise CommandError(str(error), returncode=1) from None
-        except KeyboardInterrupt:
-            raise CommandError("Cut off; what was begun is ended by: cleanup --resume", returncode=130) from None
 
     def chosen(self, options: dict[str, Any]) -> list[RetentionPolicy]:
         """The policies that are meant; one that is off may be looked at, but does nothing."""
@@ -88,19 +80,6 @@ class Command(BaseCommand):
         elif not one.refused:
             self.say(options, "Nothing goes.\n")
 
-    def agreed(self, every: list[Due], options: dict[str, Any]) -> bool:
-        """Whether it is to be done: somebody said so, or is asked now."""
-        runs = sum(len(one.draft.going) for one in every)
-        if options["yes"] or not runs:
-            return True
-        if options["json"] or not console.is_terminal():
-            self.refuse("Nothing was deleted: there is nobody to ask. --yes does it without, --dry-run only tells.")
-        total = size(sum(one.draft.total("size") for one in every))
-        if console.agrees(f"Clean up {runs:,} run{'s' * (runs != 1)}, {total}?"):
-            return True
-        self.stdout.write("Nothing was deleted.")
-        return False
-
     def carry_out(self, every: list[Due], told: dict[str, Any], options: dict[str, Any]) -> None:
         """Archive and bury, policy by policy; 1 where one refused or a run that was due is still there."""
         whole = True
@@ -127,20 +106,6 @@ class Command(BaseCommand):
         name = console.cell(one.policy.name).plain
         line = f"{name}: {one.policy.outcome}{f', as cleanup {made.pk}' if made else ''}."
         self.stderr.write(self.style.ERROR(line)) if one.refused else self.stdout.write(line)
-
-    def say(self, options: dict[str, Any], words: str) -> None:
-        """Words for people; JSON has its own."""
-        if not options["json"] and words:
-            self.stdout.write(words)
-
-    def tell_json(self, options: dict[str, Any], told: dict[str, Any]) -> None:
-        """The one object for scripts."""
-        if options["json"]:
-            self.stdout.write(json.dumps(told, indent=1))
-
-    def refuse(self, why: str) -> NoReturn:
-        """Bad arguments: exit 2."""
-        raise CommandError(why, returncode=2)
 
 
 def policy_json(one: Due, at: datetime) -> dict[str, Any]:
