@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Step = PlannedRun.Step
 #: What could not be purged is tried again after this time: its archive is read each time.
 AGAIN = timedelta(hours=6)
-#: Runs that are restored or purged in one turn: their volumes are told once, and whoever waits is not kept waiting by all of them.
+#: Runs that are restored or purged in one turn: their volumes are told once, and nobody waits for all of them.
 AT_ONCE = 20
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from streaming.tensorboard import asked, child, kept, supervisor
 from streaming.tensorboard.child import Child
 from streaming.tensorboard.measured import Process
 from streaming.tensorboard.supervisor import Supervisor, sole
+from tests.retention.oldruns import aged
 from tests.runs.factories import make_source, make_trainer
 from tests.streaming.tensorboard.boxes import AS_ROOT, ORDINARY, answered_as, until
 from tests.streaming.tensorboard.hung import hung
@@ -267,16 +269,23 @@ def test_a_restart_that_is_asked_for_and_other_settings_begin_another(stage):
     assert reasons[-2:] == ["Somebody asked for it.", "Its settings have changed."]
 
 
-def test_a_run_that_is_removed_vanishes_with_the_next_reload(bare, root, tmp_path):
+def test_a_run_that_is_cleaned_up_vanishes_with_the_next_reload_and_the_others_are_served_all_the_while(bare, root, tmp_path):
     shutil.copytree(root, tmp_path / "logs")
     bare.source.root = str(tmp_path / "logs")
     bare.source.save()
     bare.set(reload_interval=1)
     bare.runs()
-    address = (bare.child.plan.socket, "/tensorboard/lora/data/runs")
-    assert until(lambda: len(asked.ask(*address)) == 2)
-    shutil.rmtree(tmp_path / "logs" / "data" / "second")
-    assert until(lambda: asked.ask(*address) == ["data/first"], 10)
+    shown = lambda: sorted(asked.ask(bare.child.plan.socket, "/tensorboard/lora/data/runs"))  # noqa: E731
+    assert until(lambda: shown() == ["data/first", "data/second"])
+    aged(tmp_path / "logs" / "data" / "second", 30)
+    Run.objects.filter(name="second").update(status="unknown", last_arrival=None, modified=now() - timedelta(days=30))
+    call_command("cleanup", "--older-than", "7d", "--no-archive", "--yes", "--json", stdout=io.StringIO())
+    answers, began = [shown()], time.monotonic()
+    while answers[-1] != ["data/first"] and time.monotonic() < began + 10:
+        time.sleep(0.05)
+        answers.append(shown())
+    assert answers[-1] == ["data/first"] and all("data/first" in answer for answer in answers)
+    assert len(os.listdir(tmp_path / ".trainmon-trash")) == 3 and bare.row.restarts == 0
 
 
 def test_one_that_shows_none_of_its_runs_is_begun_anew_since_a_volume_may_have_come(bare, root, tmp_path):
