@@ -37,11 +37,12 @@ LINE_BYTES = 16 * 1024 * 1024
 MAX_COMMAS = 1_000_000
 PEEK_BYTES = 64 * 1024
 #: The same where the first line is longer: one that names a large configuration, or was pushed (256 KiB, each sign escaped).
-LONGEST_PEEK = 2 * 1024 * 1024
+LONGER_PEEK = 2 * 1024 * 1024
 _PIECE = 1024 * 1024
 _BATCH = 256 * 1024
 _NEWLINE = re.compile(rb"\n")
 _BOM = b"\xef\xbb\xbf"
+_BLANK = _BOM + b" \t\r\n"
 _NAMES = {
     "run": ("run", "run_name", "run_id"),
     "logdir": ("logdir", "log_dir", "logging_dir", "tensorboard_dir"),
@@ -122,7 +123,10 @@ def peek(fd: int, max_bytes: int = PEEK_BYTES) -> Dialect | Undecided | None:
     if not lines:
         if len(head) < max_bytes:
             return Undecided()
-        return None if max_bytes >= LONGEST_PEEK else peek(fd, LONGEST_PEEK)
+        if max_bytes < LONGER_PEEK:
+            return peek(fd, LONGER_PEEK)
+        may_be = max_bytes <= LINE_BYTES and head.lstrip(_BLANK).startswith(b"{")
+        return peek(fd, LINE_BYTES + 1) if may_be else None
     records = [record for line in lines if isinstance(record := _record(line), dict)]
     entries = [found for record in records if (found := joblog.entry(record)) is not None]
     if not entries or len(entries) * 2 < len(records):

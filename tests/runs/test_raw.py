@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from django.db import close_old_connections, connection
 from django.http import StreamingHttpResponse
 from django.test import Client
 
-from runs import raw
+from runs import raw, sending
 from runs.models import AuditEntry, LogFile, Source, Trainer
 from runs.sources import register
 from tests.runs.conftest import signed_in
@@ -67,10 +68,28 @@ def test_each_download_is_audited(client: Client, path: Path) -> None:
     """P18."""
     client.get(url(), REMOTE_ADDR="10.0.0.7")
     client.get(url(), headers={"Range": "bytes=5-9"})
-    first, second = AuditEntry.objects.order_by("id")
+    client.get(url())
+    first, second, _ = AuditEntry.objects.order_by("id")
     assert (first.who, first.action, first.kind, first.address) == ("bob", "download raw", "logfile", "10.0.0.7")
     assert first.subject.endswith(path.name)
     assert (second.details["first"], second.details["bytes"]) == (5, 5)
+
+
+def test_a_download_in_parts_is_one_entry_an_hour_for_each_who_and_where(
+    client: Client, ada: User, path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P18: many parts do not flood the trail, and none hides behind another's entry."""
+    for first in range(4):
+        assert client.get(url(), headers={"Range": f"bytes={first}-{first}"}).status_code == 206
+    entry = AuditEntry.objects.get()
+    assert (entry.details["in_parts"], entry.details["size"]) == (True, path.stat().st_size)
+    signed_in(ada).get(url(), headers={"Range": "bytes=1-2"})
+    client.get(url(), headers={"Range": "bytes=1-2"}, REMOTE_ADDR="10.0.0.7")
+    assert list(AuditEntry.objects.order_by("id").values_list("who", "address")) == [
+        ("bob", "127.0.0.1"), ("ada", "127.0.0.1"), ("bob", "10.0.0.7")]
+    monkeypatch.setattr(sending, "PARTS_FOR", timedelta(0))  # the hour is over
+    client.get(url(), headers={"Range": "bytes=1-2"})
+    assert AuditEntry.objects.count() == 4
 
 
 def test_a_viewer_is_refused_unless_the_setting_allows_it(alice: User, path: Path, settings: Settings) -> None:

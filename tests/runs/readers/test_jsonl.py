@@ -228,6 +228,10 @@ def test_a_first_line_with_a_large_configuration_is_one_of_a_log(tmp_path: Path)
     """A pushed run whose first record had 15,000 settings was accepted, and never shown."""
     large = line("training.start", config={f"setting-{number}": number for number in range(15_000)})
     assert len(large) > jsonl.PEEK_BYTES and peek(tmp_path, large) == jsonl.Dialect("job log", "train-1")
+    larger = line("training.start", config={"prompt": "x" * jsonl.LONGER_PEEK}, run_name="r")
+    assert peek(tmp_path, larger[:-1]) == jsonl.Undecided()
+    assert peek(tmp_path, larger) == jsonl.Dialect("job log", "train-1", "r")
+    assert peek(tmp_path, b"{" * (jsonl.LINE_BYTES + 1)) is None
 
 
 def test_without_a_whole_line_nothing_is_decided(tmp_path: Path) -> None:
@@ -235,7 +239,7 @@ def test_without_a_whole_line_nothing_is_decided(tmp_path: Path) -> None:
     assert peek(tmp_path, line("training.start")[:-1]) == jsonl.Undecided()
     assert peek(tmp_path, b"\n\n") == jsonl.Undecided()
     assert peek(tmp_path, b"x" * 5000, max_bytes=4096) == jsonl.Undecided()
-    assert peek(tmp_path, b"x" * (jsonl.LONGEST_PEEK + 1)) is None
+    assert peek(tmp_path, b"x" * (jsonl.LONGER_PEEK + 1)) is None
     assert peek(tmp_path, b"broken\n" + line("training.start")) == jsonl.Dialect("job log", "train-1")
 
 
