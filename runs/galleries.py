@@ -46,7 +46,7 @@ def attach(source: Source, tree: Tree, known: dict[bytes, Verdict], seen: dict[b
     for folder in tree.top.walk():
         if folder.name not in (SAMPLES, CHECKPOINTS) or not (folder.own.files or folder.path in known):
             continue
-        now = Verdict(0, folder.own.files, folder.own.newest_mtime_ns or 0, Peeked())
+        now = _verdict(folder)
         if known.get(folder.path) == now:
             seen[folder.path] = now
         else:
@@ -59,6 +59,7 @@ def attach(source: Source, tree: Tree, known: dict[bytes, Verdict], seen: dict[b
                 _store(owner, path, listed)
             seen.update((folder.path, now) for folder, now in changed if folder.path == path)
     _look_for_folders(source, tree, lease)
+    _look_elsewhere(source, tree, known, seen, lease)
 
 
 def _look_for_folders(source: Source, tree: Tree, lease: Lease) -> None:
@@ -67,17 +68,53 @@ def _look_for_folders(source: Source, tree: Tree, lease: Lease) -> None:
     if not (known := list(rows)):
         return
     there = {folder.path for folder in tree.top.walk()}
-    changed: dict[int, list[Checkpoint]] = {}
+    changed = []
     for one in known:
         if one.missing == (bytes(one.path) in there) and tree.saw(bytes(one.path)):
             one.missing = not one.missing
-            changed.setdefault(one.run_id, []).append(one)
-    for run_id, mine in changed.items():
+            changed.append(one)
+    _save(changed, lease)
+
+
+def _look_elsewhere(
+    source: Source, tree: Tree, known: dict[bytes, Verdict], seen: dict[bytes, Verdict], lease: Lease
+) -> None:
+    """Files that a log named, wherever they lie: a folder of them is listed when it has changed or is gone."""
+    held: dict[bytes, list[Checkpoint]] = {}
+    for one in Checkpoint.objects.filter(run__source=source, run__lifecycle_stage=Run.Stage.ACTIVE).exclude(path=b""):
+        held.setdefault(_above(bytes(one.path)), []).append(one)
+    folders = {folder.path: folder for folder in tree.top.walk()} if held else {}
+    changed = []
+    for path, mine in held.items():
+        now = _verdict(folders[path]) if path in folders else None
+        if path in seen or (now is not None and known.get(path) == now):
+            seen[path] = seen.get(path) or known[path]
+            continue
+        listed = _listed(source, path, gone=tree.saw(path))
+        if listed is None:
+            continue
+        changed += [one for one in mine if _follow(one, listed)]
+        if now is not None:
+            seen[path] = now
+    _save(changed, lease)
+
+
+def _save(changed: list[Checkpoint], lease: Lease) -> None:
+    """Checkpoints that came, went or grew: each run's in a transaction of its own."""
+    by_run: dict[int, list[Checkpoint]] = {}
+    for one in changed:
+        by_run.setdefault(one.run_id, []).append(one)
+    for run_id, mine in sorted(by_run.items()):
         with transaction.atomic():
             lease.check()
             run = Run.objects.select_for_update().get(pk=run_id)
-            Checkpoint.objects.bulk_update(mine, ["missing"], batch_size=500)
+            Checkpoint.objects.bulk_update(mine, ["size", "missing"], batch_size=500)
             _tell(run, {one.job_id for one in mine if one.job_id})
+
+
+def _verdict(folder: Directory) -> Verdict:
+    """How a folder is, to tell whether it changed."""
+    return Verdict(0, folder.own.files, folder.own.newest_mtime_ns or 0, Peeked())
 
 
 def step_of(stem: bytes) -> tuple[int, int | None]:
@@ -128,10 +165,15 @@ def _run_above(path: bytes, runs: dict[bytes, int]) -> int | None:
     return None
 
 
-def _listed(source: Source, folder: bytes) -> dict[bytes, tuple[int, float]] | None:
-    """Size and mtime of a folder's files by path; None where it cannot be read now."""
+def _listed(source: Source, folder: bytes, *, gone: bool = False) -> dict[bytes, tuple[int, float]] | None:
+    """Size and mtime of a folder's files by path; None where it cannot be read now.
+
+    ``gone``: where it is none any more, nothing is in it.
+    """
     try:
         return {join(folder, name): found for name, found in confined.listed(source.root, folder)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {} if gone else None
     except OSError:
         return None
 
@@ -174,10 +216,7 @@ def _store_samples(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, f
 
 def _store_checkpoints(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) -> bool:
     held = {bytes(one.path): one for one in Checkpoint.objects.filter(run=owner.run_id).exclude(path=b"")}
-    changed = [one for path, one in held.items() if _above(path) == folder and _differs(one, listed.get(path))]
-    for one in changed:
-        size = listed.get(bytes(one.path), (None, 0.0))[0]
-        one.size, one.missing = size if size is not None else one.size, size is None
+    changed = [one for path, one in held.items() if _above(path) == folder and _follow(one, listed)]
     Checkpoint.objects.bulk_update(changed, ["size", "missing"], batch_size=500)
     rows: list[Checkpoint] = []
     for path, (size, mtime) in sorted(listed.items()):
@@ -191,10 +230,15 @@ def _store_checkpoints(owner: Owner, folder: bytes, listed: dict[bytes, tuple[in
     return bool(rows or changed)
 
 
-def _differs(one: Checkpoint, found: tuple[int, float] | None) -> bool:
-    if found is None and one.size is None and not one.missing:
-        return False  # a folder: only files are listed
-    return one.missing != (found is None) or (found is not None and found[0] != one.size)
+def _follow(one: Checkpoint, listed: dict[bytes, tuple[int, float]]) -> bool:
+    """Bring a checkpoint to what its folder's list says; whether that was news."""
+    size = listed.get(bytes(one.path), (None, 0.0))[0]
+    if size is None and (one.missing or one.size is None):
+        return False  # without a size it is a folder: only files are listed
+    if (size, False) == (one.size, one.missing):
+        return False
+    one.size, one.missing = one.size if size is None else size, size is None
+    return True
 
 
 def _shown(path: bytes) -> str:

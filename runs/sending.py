@@ -57,11 +57,13 @@ def _write_down(request: HttpRequest, subject: Model, run: int, start: int, stop
     if stop - start == size:
         audit.record(request, RAW, subject, run=run, first=0, bytes=size, size=size)
         return
+    user_id = request.user.pk
+    assert user_id is not None  # the anonymous download nothing
     with transaction.atomic():
         with connection.cursor() as cursor:  # a download manager asks for several parts at once
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s), %s)", [RAW, request.user.pk])
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s), %s)", [RAW, user_id])
         lately = AuditEntry.objects.filter(
-            kind=subject._meta.model_name, object_id=subject.pk, action=RAW, user_id=request.user.pk,
+            kind=subject._meta.model_name, object_id=subject.pk, action=RAW, user_id=user_id,
             address=audit.address_of(request), details__in_parts=True, at__gt=now() - PARTS_FOR)
         if not lately.exists():
             audit.record(request, RAW, subject, run=run, first=start, bytes=stop - start, size=size, in_parts=True)

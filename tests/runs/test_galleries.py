@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -75,6 +76,29 @@ def test_checkpoints_have_their_sizes_and_are_missing_when_gone(tmp_path):
     settle(tmp_path, 40)
     synced(tmp_path)
     assert list(Checkpoint.objects.order_by("step").values_list("step", "missing")) == [(100, True), (200, False)]
+
+
+def test_a_checkpoint_that_lies_elsewhere_is_missing_when_it_or_its_folder_goes_and_there_when_it_comes_back(tmp_path):
+    paths = ["out/lora-1.safetensors", "out/lora-2.safetensors", "top.pt", "artifacts/jobs/train-1/checkpoints/a-4.pt", "late.pt"]
+    put(tmp_path, *paths[:4], data=b"12345")
+    log(tmp_path, *(("training.checkpoint", {"checkpoint_path": path, "step": step}) for step, path in enumerate(paths)))
+
+    def missing() -> list[str]:
+        synced(tmp_path)
+        return list(Checkpoint.objects.filter(missing=True).order_by("step").values_list("said", flat=True))
+
+    assert missing() == ["late.pt"]
+    version = Job.objects.get().version
+    (tmp_path / paths[0]).unlink()
+    (tmp_path / "top.pt").unlink()
+    assert missing() == [paths[0], "top.pt", "late.pt"] and Job.objects.get().version > version
+    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "artifacts/jobs/train-1/checkpoints")
+    assert missing() == paths
+    put(tmp_path, *paths, data=b"123456")
+    assert missing() == [] and set(Checkpoint.objects.values_list("size", flat=True)) == {6}
+    version = Job.objects.get().version
+    assert missing() == [] and Job.objects.get().version == version
 
 
 def test_samples_in_a_runs_folder_are_the_runs_and_survive_a_replaced_log(tmp_path):
