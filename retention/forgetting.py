@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils.timezone import now
 
-from retention import archive, destinations, files, journal
+from retention import archive, destinations, files, journal, vacuum
 from retention.models import Archive, Tombstone
 from runs import dump, series
 from runs.models import Run, SeriesChunk, SeriesTail
@@ -53,7 +53,7 @@ def forget(tomb: Tombstone) -> Forgotten | Remembered:
         run = Run.objects.select_for_update(of=("self",)).get(pk=tomb.run_id)
         if any(hashlib.sha256(line).digest() not in held for model in PACKED for line in dump.lines(model, run)):
             return Remembered("the registry has points that its archive does not hold")
-        series.forget_points(run.pk)
+        vacuum.note(run.point_count, series.forget_points(run.pk))
         journal.stage(run.pk, run.source_id, points_dropped=now(), point_count=0)
         journal.tell(tomb.planned, "drop points", archive=tomb.archive.name, points=run.point_count)
     return Forgotten(run.point_count)

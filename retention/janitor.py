@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils.timezone import now
 
-from retention import journal, purging, returning, work
+from retention import journal, purging, returning, vacuum, work
 from retention.meter import Meter
 from retention.models import Archive, Plan, PlannedRun, Tombstone
 from retention.turn import Busy, turn
@@ -99,6 +99,7 @@ def round() -> None:
         if count:
             context = {"runs": count, "bytes": freed}
             log.info("Purged what was past its time in the trash.", extra={"event": "cleanup.purged", "context": context})
+    vacuum.finish()
 
 
 def batches(ids: Sequence[int]) -> list[Sequence[int]]:

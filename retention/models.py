@@ -281,6 +281,30 @@ class Tombstone(models.Model):
         return bool(self.wanted_by) or self.planned.step == PlannedRun.Step.RESTORING
 
 
+class Vacuum(models.Model):
+    """Points that were dropped from the database, and what became of their room.
+
+    Open (no ``done_at``) from the first of them until the tables were vacuumed: whoever goes on after a kill
+    finds it.  ``before`` and ``after`` are the bytes of all tables of points with their indexes.
+    """
+
+    begun_at = models.DateTimeField(auto_now_add=True)
+    runs = models.PositiveIntegerField(default=0)
+    points = models.BigIntegerField(default=0)
+    dropped = models.BigIntegerField(default=0, help_text="Bytes of the rows that were deleted, as they were stored.")
+    before = models.BigIntegerField()
+    after = models.BigIntegerField(null=True)
+    reusable = models.BigIntegerField(null=True, help_text="Free bytes in the tables, for what comes next.")
+    measured = models.BooleanField(default=False, help_text="By the free space map; else estimated from what was deleted.")
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"points of {self.runs:,} run{'s' * (self.runs != 1)}"
+
+
 class RunStorage(Run):
     """A run as what takes room: the list of the admin from which runs are cleaned up."""
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db.models import Case, Count, F, FloatField, Func, Min, Q, QuerySet, Sum, When
 
-from retention.models import Plan, PlannedRun, Tombstone
+from retention.models import Plan, PlannedRun, Tombstone, Vacuum
 from retention.space import Standing
-from runs import masks
+from runs import counts, masks
 from runs.models import Run, Source
+from runs.roles import sees_everything
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
 
 #: Days over which growth is told; a forecast goes by the longest of them that the runs reach back over.
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
@@ -249,6 +253,21 @@ def trash(sources: Iterable[int], at: datetime) -> Trash:
 def lying(sources: Iterable[int]) -> QuerySet[Tombstone]:
     """Buried runs that were neither purged nor brought back."""
     return Tombstone.objects.filter(run__source__in=sources, purged_at=None, restored_at=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What the points of all runs take in the database, and what became of the room of those that were dropped last."""
+
+    size: int
+    vacuumed: Vacuum | None
+
+
+def database(user: User | AnonymousUser, sources: Collection[int]) -> Database | None:
+    """For whoever sees every source; None for others: nobody can tell their part of it."""
+    if not sees_everything(user) and Source.objects.exclude(pk__in=sources).exists():
+        return None
+    return Database(counts.bytes_of_points(), Vacuum.objects.first())
 
 
 @dataclass(frozen=True, slots=True)

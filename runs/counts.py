@@ -75,10 +75,10 @@ def held() -> Held:
         all_points += points
         if stage == Run.Stage.ACTIVE:
             sources.setdefault(source, Counts()).add(Counts(Counter({status: runs}), size, points))
-    return Held(sources, all_points, _bytes_of_points())
+    return Held(sources, all_points, bytes_of_points())
 
 
-def _bytes_of_points() -> int:
+def bytes_of_points() -> int:
     """What the points take in the database, indexes included."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(sum(pg_total_relation_size(name::regclass)), 0) FROM unnest(%s::text[]) AS name",

@@ -16,6 +16,8 @@ from runs.chunks import Summary
 
 #: A longer name of a series is cut and ends in its SHA-256: an index row holds 2.7 KB.
 NAME_BYTES = 2000
+#: About what a row of points takes beside its data.
+ROW = 120
 
 #: run id, tag name
 Key = tuple[int, str]
@@ -117,11 +119,17 @@ def forget_file(log_file_id: int, run_id: int) -> None:
                 "AND log_file_id = %s", [run_id, log_file_id])
 
 
-def forget_points(run_id: int) -> None:
-    """Delete all points of a run; its series stay as they were summed up."""
+def forget_points(run_id: int) -> int:
+    """Delete all points of a run; its series stay as they were summed up.  The bytes of the rows, as they were stored."""
+    size = 0
     with connection.cursor() as cursor:
         for table in ("runs_serieschunk", "runs_seriestail"):
-            cursor.execute(f"DELETE FROM {table} WHERE series_id IN (SELECT id FROM runs_series WHERE run_id = %s)", [run_id])
+            cursor.execute(
+                f"WITH gone AS (DELETE FROM {table} WHERE series_id IN (SELECT id FROM runs_series WHERE run_id = %s) "
+                "RETURNING pg_column_size(data)) SELECT coalesce(sum(pg_column_size), 0) + %s * count(*) FROM gone",
+                [run_id, ROW])
+            size += int(cursor.fetchone()[0])
+    return size
 
 
 def _known(keys: Iterable[Key]) -> dict[Key, int]:

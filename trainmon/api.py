@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from retention import api as cleanup
+from retention import storage_api
 from runs.api import (
     annotations,
     artifacts,
@@ -87,6 +88,7 @@ urlpatterns = [
     path("cleanups/", cleanup.Cleanups.as_view(), name="cleanups"),
     path("cleanups/confirm/", cleanup.ConfirmCleanup.as_view(), name="cleanup-confirm"),
     path("cleanups/<int:pk>/", cleanup.OneCleanup.as_view(), name="cleanup"),
+    path("storage/", storage_api.Storage.as_view(), name="storage"),
     path("trash/", cleanup.Trash.as_view(), name="trash"),
     path("trash/<int:pk>/restore/", cleanup.RestoreFromTrash.as_view(), name="trash-restore"),
     path("ingest/events/", ingest.IngestEvents.as_view(), name="ingest-events"),

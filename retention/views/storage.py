@@ -62,6 +62,7 @@ def storage(request: HttpRequest) -> HttpResponse:
         "volumes": usage.volumes(sources, standings, by_source, came, at),
         "trash": usage.trash(ids, at),
         "cleanups": usage.cleanups(ids),
+        "database": usage.database(request.user, ids),
         "may_clean": cleans,
         "turns": policies.next_up(request.user) if cleans else [],
         **_parts(sources, held, total),

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.timezone import now
 
-from retention import console, forgetting, plan, purging, returning, work
+from retention import console, forgetting, plan, purging, returning, vacuum, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
 from retention.management.cleaning import CleaningCommand, ending
@@ -172,6 +172,7 @@ class Command(CleaningCommand):
         with turn() as held:
             self.finish(held, options)
             outcomes = purging.purge_all(purging.due(at), held, at)
+        room = vacuum.finish()
         gone = [one for one in outcomes if isinstance(one, purging.Purged)]
         kept = [one for one in outcomes if isinstance(one, purging.Kept)]
         freed = sum(one.freed for one in gone)
@@ -183,7 +184,8 @@ class Command(CleaningCommand):
         saved = f"{size(freed)} are free, {dollars(freed)} saved"
         stay = f"{len(kept):,} {'stays' if len(kept) == 1 else 'stay'}"
         self.say(options, f"{console.counted(len(gone), 'was', 'were')} purged, {stay}. {saved}.")
-        self.tell_json(options, {"purged": [one.tomb.run_id for one in gone], "freed": freed,
+        self.say(options, vacuum.in_words(room) if gone or room else "")
+        self.tell_json(options, {"database": vacuum.as_json(room), "purged": [one.tomb.run_id for one in gone], "freed": freed,
                                  "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept],
                                  "points_kept": [{"id": run.pk, "reason": why} for run, why in left]})
         if kept or left:
