@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -13,9 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db.models import QuerySet
 from django.http import QueryDict
-from django.utils.timezone import get_current_timezone, now
 
-from retention import plan, selection
+from retention import holding, plan, selection
 from retention.choosing import Question
 from runs.models import Dataset, Trainer
 from runs.models.run import Status
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 #: What somebody may ask for at most.
 LONGEST_GRACE, LONGEST_AGE = timedelta(days=3650), timedelta(days=36500)
-REASON = 500
+REASON = holding.REASON
 
 
 class Age(forms.CharField):
@@ -171,17 +169,9 @@ class HoldAsked(forms.Form):
 
     def clean_reason(self) -> str:
         """One line."""
-        said = plain(self.cleaned_data["reason"])
-        if any(unicodedata.category(sign) in {"Cc", "Zl", "Zp"} for sign in said):
-            raise ValidationError("A reason is one line of text.")
-        return said
+        return holding.checked_reason(self.cleaned_data["reason"])
 
     def clean_until(self) -> datetime | None:
         """The end of that day."""
         day = self.cleaned_data["until"]
-        if day is None:
-            return None
-        end = datetime.combine(day, time.max, get_current_timezone())
-        if end <= now():
-            raise ValidationError("That day is over: choose one to come, or none.")
-        return end
+        return holding.checked_end(holding.end_of(day)) if day is not None else None

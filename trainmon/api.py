@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 
 from retention import api as cleanup
-from retention import storage_api
+from retention import hold_api, storage_api
 from runs.api import (
     annotations,
     artifacts,
@@ -59,6 +59,7 @@ urlpatterns = [
     path(f"{RUN}notes/<int:note>/", annotations.OneNote.as_view(), name="run-note"),
     path(f"{RUN}tags/", annotations.Tags.as_view(), name="run-tags"),
     path(f"{RUN}bookmark/", annotations.OneBookmark.as_view(), name="run-bookmark"),
+    path(f"{RUN}hold/", hold_api.OneHold.as_view(), name="run-hold"),
     path("jobs/", jobs.Jobs.as_view(), name="jobs"),
     path(JOB, jobs.OneJob.as_view(), name="job"),
     path(f"{JOB}summary/", jobs.Summary.as_view(), name="job-summary"),

@@ -10,6 +10,7 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import BadRequest
 
+from retention import changes
 from retention.admin.deeds import Deed, Preview
 from retention.rights import may_force
 from runs import redact
@@ -36,12 +37,16 @@ class Confirmation(forms.Form):
         label="Why", required=False, max_length=2000, widget=forms.TextInput(attrs={"size": 60}),
         help_text="Kept in the audit trail.")
     token = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
     typed = forms.CharField(required=False, max_length=20, widget=forms.HiddenInput)
+    #: What is not as it was looked at, run by run.
+    changed: list[str]
 
     def __init__(self, deed: Deed, user: User | AnonymousUser, data: Any = None) -> None:
         initial = {"grace": f"{settings.TRAINMON_CLEANUP_GRACE:g}", "archive": True}
         super().__init__(data, initial=initial, label_suffix="")
-        wanted = {*deed.options, "token", "typed"} - (set() if may_force(user) else {"forced"})
+        self.changed = []
+        wanted = {*deed.options, "token", "seen", "typed"} - (set() if may_force(user) else {"forced"})
         for name in set(self.fields) - wanted:
             del self.fields[name]
 
@@ -61,8 +66,9 @@ class Confirmation(forms.Form):
         if not said["token"]:
             return self._refuse(HTTPStatus.BAD_REQUEST, "this is what would be done. Look at it, then confirm it below.")
         if said["token"] != made.token:
-            return self._refuse(HTTPStatus.CONFLICT, "this is no longer what you looked at, or how it is done was changed. "
-                                                     "Below is what would be done now.")
+            self.changed = changes.since(said["seen"], made.shown())
+            how = "." if self.changed else ", or how it is done was changed."
+            return self._refuse(HTTPStatus.CONFLICT, f"this is no longer what you looked at{how} Below is what would be done.")
         if not count:
             return self._refuse(HTTPStatus.BAD_REQUEST, "there is no run left for it.")
         if said["typed"].strip() != str(count):

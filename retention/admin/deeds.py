@@ -6,7 +6,7 @@ Nothing here touches a file: the janitor does, as it was ordered (retention/orde
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.urls import reverse
 from django.utils.timezone import now
 
-from retention import orders, plan
+from retention import changes, orders, plan
 from retention.candidates import Candidate, candidates
 from retention.looking import Patient
 from retention.models import Archive, Plan, PlannedRun, Tombstone
@@ -32,12 +32,14 @@ Step = PlannedRun.Step
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A run in a preview: what there is of it, and why it goes or stays."""
+    """A run in a preview: what there is of it, why it goes or stays, and how it stands."""
 
     run: Candidate
     because: str
     size: int
     files: int | None = None
+    state: str = ""
+    news: str = ""
 
     @property
     def folder(self) -> str:
@@ -59,6 +61,18 @@ class Preview:
     def size(self) -> int:
         """Bytes of the files of all runs that go."""
         return sum(line.size for line in self.going)
+
+    @property
+    def seen(self) -> str:
+        """What is shown, for telling later what has changed since."""
+        return changes.seen(self.shown())
+
+    def shown(self) -> Iterator[changes.Shown]:
+        """Each run, and how it stands."""
+        for line in self.going:
+            yield changes.Shown(line.run.id, line.run.name, line.state, news=line.news)
+        for line in self.staying:
+            yield changes.Shown(line.run.id, line.run.name, "", line.because)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +119,7 @@ class Bury(Deed):
         busy = _under_way(row.id for row in found)
         wanted = [(row, _reason(row)) for row in found if row.id not in busy]
         made = plan.draft(wanted, self.how(user, said), now(), looking=Patient())
-        going = [Line(one.candidate, one.reason, one.seen.size, one.seen.files) for one in made.going]
+        going = [Line(one.candidate, one.reason, one.seen.size, one.seen.files, changes.lies(one)) for one in made.going]
         staying = [Line(one.candidate, one.refusal, one.candidate.size) for one in made.staying]
         staying += [Line(row, f"is in cleanup {busy[row.id]}, which is under way", row.size) for row in found if row.id in busy]
         return Preview(going, staying, made.token, draft=made)
@@ -169,11 +183,10 @@ class Restore(Deed):
         for row in found:
             tomb = buried.get(row.id)
             why = _stuck(tomb)
-            size = tomb.size if tomb is not None else row.size
             if tomb is None or why:
-                staying.append(Line(row, why, size))
+                staying.append(Line(row, why, tomb.size if tomb is not None else row.size))
             else:
-                going.append(Line(replace(row, path=bytes(tomb.path)), _origin(tomb), size))
+                going.append(_returning(replace(row, path=bytes(tomb.path)), tomb))
         tombs = [buried[line.run.id] for line in going]
         token = _token(self.name, ((tomb.pk, tomb.purged_at, tomb.archive_id) for tomb in tombs))
         return Preview(going, staying, token, tombs=tombs)
@@ -206,8 +219,10 @@ def _stuck(tomb: Tombstone | None) -> str:
     return "" if tomb.archive.state == Archive.State.VERIFIED else f"its archive is {tomb.archive.get_state_display()}"
 
 
-def _origin(tomb: Tombstone) -> str:
-    return "from its archive" if tomb.purged_at else f"from the trash, where it lies since {tomb.buried_at:%Y-%m-%d %H:%M}"
+def _returning(row: Candidate, tomb: Tombstone) -> Line:
+    state = "archive" if tomb.purged_at else "trash"
+    because = f"from its {state}" if tomb.purged_at else f"from the trash, where it lies since {tomb.buried_at:%Y-%m-%d %H:%M}"
+    return Line(row, because, tomb.size, state=state, news=f"{row.name} would come {because} now.")
 
 
 # pin, unpin

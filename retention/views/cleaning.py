@@ -47,7 +47,7 @@ class Preview:
     @property
     def seen(self) -> str:
         """What is shown, for telling later what has changed since."""
-        return changes.seen(self.made)
+        return changes.seen(changes.shown(self.made))
 
     @property
     def total(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def cleanup_confirm(request: HttpRequest) -> HttpResponse:
     shown = _preview(request, asked)
     shown.sure = sure
     if "token" not in sure.errors and sure.cleaned_data["token"] != shown.made.token:
-        shown.changed = changes.since(sure.cleaned_data.get("seen", ""), shown.made)
+        shown.changed = changes.since(sure.cleaned_data.get("seen", ""), changes.shown(shown.made))
         return _shown(request, shown, 409)
     if sure.is_valid() and sure.cleaned_data["typed"] != len(shown.made.going):
         sure.add_error("typed", f"This is not the number of runs: they are {len(shown.made.going):,}.")

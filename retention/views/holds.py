@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 def run_hold(request: HttpRequest, pk: int) -> HttpResponse:
     """Keep a run out of every cleanup; what is wrong is asked for again."""
     run = find(request, pk)
-    if not request.user.has_perm("retention.add_hold"):
-        raise PermissionDenied("Holding a run needs the role operator.")
+    holding.require(request, "add_hold")
     form = HoldAsked(request.POST)
     if not form.is_valid():
         return show(request, run, "charts", {"form": "_hold_ask.html", "hold_form": form}, template="run_change.html", status=400)
@@ -35,8 +33,6 @@ def run_hold(request: HttpRequest, pk: int) -> HttpResponse:
 def run_hold_lift(request: HttpRequest, pk: int) -> HttpResponse:
     """Let it go again."""
     run = find(request, pk)
-    if not request.user.has_perm("retention.delete_hold"):
-        raise PermissionDenied("Lifting a hold needs the role operator.")
     holding.lift(request, run)
     messages.success(request, "It is not held any more.")
     return redirect(run)

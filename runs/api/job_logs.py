@@ -81,6 +81,7 @@ class LogView(serializers.Serializer):
     has_more = serializers.BooleanField()
     complete = serializers.BooleanField(help_text="False where a search took too long and was stopped: ask for more with offset.")
     streams = StreamRow(many=True)
+    lines_dropped = serializers.DateTimeField(allow_null=True, help_text="When lines were dropped, being old; else null.")
 
 
 class JobLog(ApiView):
@@ -113,6 +114,7 @@ class JobLogView(ApiView):
             "has_more": page.has_more,
             "complete": page.complete,
             "streams": [one._asdict() for one in loglines.streams(found)],
+            "lines_dropped": found.lines_dropped,
         })
 
 

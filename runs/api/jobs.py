@@ -127,6 +127,8 @@ class JobDetail(JobRow):
     config = serializers.JSONField(help_text="What it was started with; secrets are masked.")
     lines = serializers.IntegerField(source="line_count", help_text="Lines of its log that are kept.")
     last_line = serializers.DateTimeField(allow_null=True)
+    lines_dropped = serializers.DateTimeField(
+        allow_null=True, help_text="When its lines were dropped, being older than they are kept; its log files are as they were.")
     can_cancel = serializers.SerializerMethodField(help_text="Whether its trainer can be asked to stop.")
     page = serializers.CharField(source="get_absolute_url", help_text="Its page for people.")
     links = serializers.SerializerMethodField()

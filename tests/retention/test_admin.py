@@ -73,7 +73,7 @@ def look(client: Client, deed: str, *runs: Run) -> str:
 
 def confirm(client: Client, deed: str, page: str, **said: Any) -> Any:
     """Send the form of a preview, its number typed."""
-    form = {name: re.search(f'name="{name}" value="([^"]*)"', page)[1] for name in ("ids", "token")}
+    form = {name: re.search(f'name="{name}" value="([^"]*)"', page)[1] for name in ("ids", "token", "seen")}
     typed = re.search("Type <b>([0-9]+)</b>", page)
     usual = {"typed": typed[1] if typed else "", "archive": "on", "grace": "7"}
     return client.post(f"{LIST}{deed}/", {**form, **usual, **said}, follow=True)
@@ -178,6 +178,21 @@ def test_a_confirmation_is_good_once_and_only_for_what_was_shown(client, source)
     assert "1 run pinned" in confirm(client, "pin", page).content.decode()
     assert confirm(client, "pin", page).status_code == 409
     assert list(AuditEntry.objects.filter(who="bob").values_list("action", "subject")) == [("pin", "a")]
+
+
+def test_what_changed_since_the_preview_is_named_run_by_run(client, source):
+    one, two, three = (run_at(source, name) for name in "abc")
+    buries, packs, pins = (look(client, deed, one, two, three) for deed in ("bury", "archive", "pin"))
+    (Path(source.root) / "a/sub/file-1").chmod(0o600)
+    Run.objects.filter(pk=two.pk).update(pinned=True)
+    said = confirm(client, "bury", buries).content.decode()
+    assert "<li>What lies in a has changed.</li>" in said and "<li>b would be left alone now: is pinned.</li>" in said
+    assert "of c " not in said and "how it is done" not in said
+    assert "b would be left alone now: is pinned already" in confirm(client, "pin", pins).content.decode()
+    Run.objects.filter(pk=three.pk).update(source=source_at(Path(source.root).parent / "router", "router"))
+    make_trainer("router", "team-router")
+    assert f"Run {three.pk} is not among them any more." in confirm(client, "archive", packs).content.decode()
+    assert not Plan.objects.exists() and not list(ordered())
 
 
 def test_no_deed_reaches_a_run_of_others(client, source, tmp_path):

@@ -90,7 +90,7 @@ def test_what_changed_since_the_preview_is_shown_again_and_nothing_is_done(sourc
     answer = confirm(bob, preview, typed="2")
     said = answer.content.decode()
     assert answer.status_code == 409 and not Plan.objects.exists()
-    assert "a must stay now: was written" in said and "b must stay now: is bookmarked" in said
+    assert "a would be left alone now: was written" in said and "b would be left alone now: is bookmarked" in said
     without = signed_in(bob).post("/storage/cleanups/confirm/", {"run": one.pk, "typed": "1"})
     assert without.status_code == 400 and "no answer to a preview" in without.content.decode()
 

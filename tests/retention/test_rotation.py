@@ -57,8 +57,11 @@ def test_lines_of_old_jobs_go_with_an_audit_entry_and_all_others_stay():
     assert (entry.who, entry.object_id, entry.details["lines"], entry.details["events"]) == ("trainmon", old.pk, 3, 1)
     old.refresh_from_db()
     assert old.line_count == 0 and old.lines_dropped
-    page = signed_in(make_user("ada", "admin")).get(f"/jobs/{old.pk}/logs/").content.decode()
-    assert "The lines of this job were dropped" in page
+    client = signed_in(make_user("ada", "admin"))
+    assert "The lines of this job were dropped" in client.get(f"/jobs/{old.pk}/logs/").content.decode()
+    for where in ("", "logs/view/"):
+        told = [client.get(f"/api/jobs/{job.pk}/{where}").json()["lines_dropped"] for job in (old, young)]
+        assert (told[0] or "").endswith("Z") and told[1] is None, where
 
 
 def test_it_is_off_by_default(settings: Settings):

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from retention.models import RetentionPolicy
+from retention.models import Hold, RetentionPolicy
 from runs.models import Job, LogFile, Note, Run, Sample, SavedView, Trainer
 from streaming.models import TensorBoard
 from tests.retention.oldruns import make_tomb
@@ -53,6 +53,7 @@ def addresses(lora: Trainer, settings: Settings) -> dict[str, str]:
     ids |= {"tensorboard": TensorBoard.objects.create(trainer=lora, reason="secret-tag").pk}
     ids |= {"retentionpolicy": RetentionPolicy.objects.create(name="secret-view", trainer=lora, keep_last=1).pk}
     tomb = make_tomb(run)
+    ids |= {"hold": Hold.objects.create(run=run, reason="secret-tag").pk}
     ids |= {"plan": tomb.planned.plan_id, "tomb": tomb.pk}
     ids |= {"trainer": lora.pk, "source": run.source_id, "run": run.pk, "job": job.pk, "logfile": file.pk}
     return {name: "/" + filled(name, path, ids) for name, path in routes()}

@@ -18,7 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.timezone import now
 
-from retention.models import RetentionPolicy
+from retention.models import Hold, RetentionPolicy
 from runs import audit
 from runs.models import ApiToken, Bookmark, Job, Note, Sample, SavedView, Trainer
 from runs.roles import fill_roles
@@ -94,6 +94,7 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
     TensorBoard.objects.create(trainer=lora)
     job = Job.objects.create(source=run.source, run=run, external_id="job")
     tomb = make_tomb(run)
+    Hold.objects.create(run=run, reason="hold")
     return {
         "policy": RetentionPolicy.objects.create(name="policy", trainer=lora, keep_last=1).pk,
         "tomb": tomb.pk, "plan": tomb.planned.plan_id,
