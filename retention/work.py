@@ -164,7 +164,9 @@ def _bury_all(source_id: int, some: list[PlannedRun], turn: Turn, report: Report
     with _claimed(source_id) as lease:
         if isinstance(lease, Busy):
             for planned in some:
-                journal.mark(planned, Step.FAILED, f"its source is being synced by {lease.holder}; try again")
+                # one that was on its way may lie in the trash: only the disk says so, later
+                step = Step.BURYING if planned.step == Step.BURYING else Step.FAILED
+                journal.mark(planned, step, f"its source is being synced by {lease.holder}; try again")
             return
         parents, beaten = Parents([source_id]), time.monotonic()
         for planned in some:

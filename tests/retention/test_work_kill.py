@@ -20,9 +20,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from retention import archive, destinations, graves, inventory, journal, unpacking
+from retention import archive, destinations, graves, inventory, journal, unpacking, work
 from retention.management import commands
 from retention.models import Archive, Plan, PlannedRun, Tombstone
+from runs.lease import claim
 from runs.models import AuditEntry, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
 from tests.runs.processes import ROOT, environment
@@ -205,6 +206,19 @@ def test_while_its_volume_is_not_mounted_a_killed_burial_is_not_given_up(tmp_pat
         path.rename(tmp_path / path.name.removeprefix("away-"))
     killed(-1, ("cleanup", "--resume"))
     assert scene.stages() == {"buried"} and Tombstone.objects.count() == 1
+
+
+def test_a_killed_burial_whose_source_is_being_synced_is_not_given_up(tmp_path, settings, monkeypatch):
+    scene = Scene(tmp_path, settings)
+    assert killed(2, BURY, [(journal, "mark"), (journal, "buried")])  # it lies in the trash
+    monkeypatch.setattr(work, "PATIENCE", 0.0)
+    lease = claim(scene.source.pk)
+    with pytest.raises(SystemExit):
+        call_command("cleanup", "--resume", stdout=io.StringIO(), stderr=io.StringIO())
+    assert PlannedRun.objects.get().step == "burying"
+    lease.release()
+    call_command("cleanup", "--resume", stdout=io.StringIO())
+    assert scene.stages() == {"buried"} and scene.folders(scene.runs[0]) == ["trash"]
 
 
 @pytest.mark.soak
