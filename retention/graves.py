@@ -35,10 +35,10 @@ from retention.files import (
     shown,
 )
 from retention.inventory import LIST, NEW, Inventory, remove
-from retention.trash import open_trash, reserve, strangers, trash_of, trash_with
+from retention.trash import open_trash, reserve, trash_of, trash_with
 from runs.readers.tree import join
 
-__all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "strangers", "trash_of"]
+__all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "trash_of"]
 
 PURGING = b".purging"
 NAME = re.compile(r"[0-9A-Za-z_-]{1,100}")

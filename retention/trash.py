@@ -7,8 +7,6 @@ is a mount point, because nothing can be renamed across one.  Roots beside one a
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from contextlib import suppress
 
 from retention.files import Gone, Refused, below, closing, lies, open_root, refusal, shown
 from retention.inventory import LIST, RESERVE
@@ -20,7 +18,7 @@ ROOM = 256 * 1024
 
 def trash_of(root: bytes | str) -> bytes:
     """The folder in which a run of this root is buried now; it is made where it is not there yet."""
-    *beside, inside = _places(root)
+    *beside, inside = places(root)
     for place in beside:
         try:
             return _made(place)
@@ -53,7 +51,7 @@ def open_trash(place: bytes) -> int:
 def trash_with(root: bytes | str, name: bytes) -> int:
     """A descriptor of the trash that knows this name; Gone where none does, Refused where we may not look."""
     refused: Refused | None = None
-    for place in _places(root):
+    for place in places(root):
         try:
             fd = open_trash(place)
         except Gone:
@@ -67,13 +65,13 @@ def trash_with(root: bytes | str, name: bytes) -> int:
     raise refused or Gone(f"{name.decode()} is not in the trash of {shown(os.fsencode(root))}: is the right volume mounted?")
 
 
-def strangers(root: bytes | str, known_names: Collection[str]) -> list[bytes]:
-    """What lies in the trash of a root and belongs to none of these names (of all roots that share it)."""
-    known, found = {b"", *(name.encode() for name in known_names)}, set[bytes]()
-    for place in _places(root):
-        with suppress(Gone), closing(open_trash(place)) as fd:
-            found |= {name for name in map(os.fsencode, os.listdir(fd)) if name.partition(b".")[0] not in known}
-    return sorted(found)
+def lying(place: bytes) -> list[bytes]:
+    """The names of all that lies in a trash: graves, their lists, and what is not ours."""
+    try:
+        with closing(open_trash(place)) as fd:
+            return sorted(name for name in map(os.fsencode, os.listdir(fd)) if name != RESERVE)
+    except Gone:
+        return []
 
 
 def reserve(trash: int) -> None:
@@ -94,7 +92,7 @@ def is_mount(root: bytes) -> bool:
         return True
 
 
-def _places(root: bytes | str) -> list[bytes]:
+def places(root: bytes | str) -> list[bytes]:
     """Where the runs of this root may lie: beside it, unless it is a mount point, and inside it."""
     os.close(open_root(root))
     real = os.path.realpath(os.fsencode(root))

@@ -8,9 +8,9 @@ import pytest
 
 from retention import graves, inventory
 from retention.files import Gone, Refused, digest, listing, open_folder
-from retention.graves import bury, exhume, forget, grown, purge, strangers, trash_of
+from retention.graves import bury, exhume, forget, grown, purge, trash_of
 from tests.retention.test_files import as_nobody, in_a_mount_namespace
-from tests.retention.trees import let_all_in, plant, seen
+from tests.retention.trees import let_all_in, plant, seen, strangers
 
 RUN = {"events": b"x" * 9000, "ckpt": {"model": b"y" * 5000, "empty": {}, "latest": Path("model")}, "\udcff\n": ""}
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from retention.files import Refused, digest, listing, on_disk, open_folder
-from retention.graves import bury, exhume, forget, purge, strangers
+from retention.graves import bury, exhume, forget, purge
 from tests.retention.killing import killed
-from tests.retention.trees import plant, seen
+from tests.retention.trees import plant, seen, strangers
 
 RUN = {"events": b"x" * 9000, "ckpt": {"model": b"y" * 5000, "deep": {"a": "b"}, "fifo": None}, "latest": Path("ckpt/model")}
 NAMES = some.text("ab\udcff\n.-", min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))

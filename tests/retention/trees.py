@@ -6,8 +6,11 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from retention.trash import lying, places
 
 
 def plant(folder: Path, things: dict[str, Any]) -> Path:
@@ -54,3 +57,9 @@ def let_all_in(folder: Path) -> None:
     for above in [folder, *folder.parents]:
         if Path(tempfile.gettempdir()) in above.parents:
             above.chmod(above.stat().st_mode | 0o55)
+
+
+def strangers(root: str, known: Collection[str]) -> list[bytes]:
+    """What lies in the trashes of a root and belongs to none of these names."""
+    names = {name.encode() for name in known}
+    return sorted({found for place in places(root) for found in lying(place) if found.partition(b".")[0] not in names})

@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from retention import console, forgetting, plan, purging, returning, vacuum, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
+from retention.management import strangers
 from retention.management.cleaning import CleaningCommand, ending
 from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
@@ -41,6 +42,10 @@ class Command(CleaningCommand):
         parser.add_argument("--confirm", metavar="TOKEN", help="do it if it is exactly what a dry run gave this token for")
         parser.add_argument("--resume", action="store_true", help="only finish what was cut off")
         parser.add_argument("--purge", action="store_true", help="delete what has lain in the trash for its time")
+        parser.add_argument("--strangers", action="store_true", help="list what lies in trashes and no cleanup here knows")
+        parser.add_argument("--restore", metavar="NAME", help="with --strangers: put this one back where it lay")
+        parser.add_argument("--delete", metavar="NAME", help="with --strangers: delete this one; its name confirms (--confirm)")
+        parser.add_argument("--source", type=int, metavar="ID", help="with --strangers --restore: the source that it came from")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """One of: finish what was cut off, purge what is due, or list, plan and clean up."""
@@ -49,6 +54,10 @@ class Command(CleaningCommand):
                 self.resume(options)
             elif options["purge"]:
                 self.purge(options)
+            elif options["strangers"]:
+                strangers.handle(self, options)
+            elif options["restore"] or options["delete"] or options["source"]:
+                self.refuse("Nothing was done: --restore, --delete and --source belong to --strangers (a run: restore ID).")
             else:
                 self.clean(options)
 
