@@ -12,7 +12,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(WANTED_DEV)
 # Make's own variables reach the recipes by the environment, so that a path may hold blanks and quotes.
 export LOGS HOST PORT OPEN TRAINMON_HOME
 # Each answers one question; the other modules of benchmarks/ are what they measure with.
-BENCHMARKS := reader scan sync export runlist charts live fanout steps soak proxy cleanup archive
+BENCHMARKS := reader scan sync export runlist charts live fanout steps soak proxy plan cleanup archive
 PEERS = $(or $(TRAINMON_HOME),var)/bench/peers
 # Workers of pytest-xdist; 0 runs the tests in one process.
 TEST_WORKERS ?= 2

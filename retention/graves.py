@@ -62,11 +62,12 @@ def bury(root: bytes | str, path: bytes, name: str, expected: str) -> Grave:
     """
     parts(path)
     with _trash_for(root, grave := _bytes(name)) as trash:
-        if not lies(trash, grave):
-            _lay(root, path, trash, grave, expected)
-        inventory = _inventory(trash, grave)
-        if (inventory.path, inventory.digest) != (path, expected):
-            raise Refused(f"something else lies in the trash as {name}")
+        if lies(trash, grave):
+            inventory = _inventory(trash, grave)
+            if (inventory.path, inventory.digest) != (path, expected):
+                raise Refused(f"something else lies in the trash as {name}")
+        else:
+            inventory = _laid(root, path, trash, grave, expected)
         _sync(root, path, trash)
         changed = _changed(trash, grave, inventory)
         if changed and _put_back(root, path, trash, grave):
@@ -205,15 +206,18 @@ def _trash_for(root: bytes | str, grave: bytes) -> Iterator[int]:
         yield fd
 
 
-def _lay(root: bytes | str, path: bytes, trash: int, grave: bytes, expected: str) -> None:
+def _laid(root: bytes | str, path: bytes, trash: int, grave: bytes, expected: str) -> Inventory:
+    """Move a run's folder into the trash, its list first; returns the list."""
     with open_parent(root, path) as (parent, last):
         with closing(entered(parent, last, path)) as fd:
             entries = listing(fd)
         if digest(entries) != expected:
             remove(trash, grave + LIST)
             raise Refused(f"{shown(path)} changed since it was confirmed")
-        Inventory(path, tuple(entries)).write(trash, grave)
+        inventory = Inventory(path, tuple(entries))
+        inventory.write(trash, grave)
         _moved(parent, last, trash, grave, path)
+    return inventory
 
 
 def _moved(source: int, name: bytes, target: int, new: bytes, path: bytes) -> None:

@@ -137,15 +137,16 @@ def look(candidate: Candidate, at: datetime) -> Seen:
 
 def judged(entries: list[files.Entry], at: datetime) -> Seen:
     """What a listing comes to; Refused where it holds what is no file and no folder, or was written a moment ago."""
-    for entry in entries:
-        if entry.kind == "other":
-            raise files.Refused(f"holds {files.shown(entry.path)}, which is neither a file nor a folder")
-    newest = max(entry.mtime_ns for entry in entries) // 1_000_000_000
-    if said := written(_moment(newest), at):
+    newest = size = count = 0
+    for path, kind, _, _, bytes_, mtime_ns, *_ in entries:
+        if kind == "other":
+            raise files.Refused(f"holds {files.shown(path)}, which is neither a file nor a folder")
+        if kind == "file":
+            size, count = size + bytes_, count + 1
+        newest = max(newest, mtime_ns)
+    if said := written(_moment(newest // 1_000_000_000), at):
         raise files.Refused(said)
-    regular = [entry for entry in entries if entry.kind == "file"]
-    return Seen(
-        files.digest(entries), entries[0].inode, sum(entry.size for entry in regular), files.on_disk(entries), len(regular))
+    return Seen(files.digest(entries), entries[0].inode, size, files.on_disk(entries), count)
 
 
 def _moment(seconds: int) -> datetime:
