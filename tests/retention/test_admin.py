@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.timezone import now
 
@@ -107,6 +109,17 @@ def test_the_list_costs_the_same_queries_whatever_its_length(client, django_asse
         Hold.objects.create(run=make_run(make_source(make_trainer(f"t{number}")), dataset=f"d{number}"), reason="x")
     with django_assert_num_queries(6):
         client.get(LIST)
+
+
+def test_the_oldest_the_largest_and_the_pinned_are_read_along_an_index(client, source):
+    for query, index in {"": "run_by_modified", "o=-4": "run_by_size", "pinned__exact=1": "run_that_is_pinned"}.items():
+        with CaptureQueriesContext(connection) as asked:
+            client.get(f"{LIST}?{query}")
+        walk = next(one["sql"] for one in asked.captured_queries if "ORDER BY" in one["sql"] and "retention_hold" in one["sql"])
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+            cursor.execute(f"EXPLAIN {walk}")
+            assert index in str(cursor.fetchall()), query
 
 
 def test_a_preview_shows_what_goes_and_what_stays_and_does_nothing(client, source):
