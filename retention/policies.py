@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
 
-from retention import orders, plan, rules, work
+from retention import backoff, orders, plan, rules, work
 from retention.candidates import Parents, candidates
 from retention.looking import Patient
 from retention.models import Plan, PlannedRun, RetentionPolicy, Tombstone
@@ -73,12 +73,14 @@ def evaluate(policy: RetentionPolicy, at: datetime, taken: Collection[int] = ())
     rows = candidates(runs)
     leaving, busy = _busy(runs)
     parents = Parents({row.source_id for row in rows})
-    respite = _restored(policy, runs, at)
+    respite, failed = _restored(policy, runs, at), backoff.waiting(runs, at)
     protected = {
         row.id: why for row in rows
-        if (why := busy.get(row.id) or row.kept(at, forced=not policy.keep_pinned) or parents.kept(row) or respite.get(row.id))
+        if (why := busy.get(row.id) or row.kept(at, forced=not policy.keep_pinned) or parents.kept(row) or respite.get(row.id)
+            or failed.get(row.id))
     }
-    return rules.judge(policy, rows, rules.Known(protected, leaving, values), at)
+    # nobody goes in the place of one that could not
+    return rules.judge(policy, rows, rules.Known(protected, leaving | failed.keys(), values), at)
 
 
 def whose(policy: RetentionPolicy) -> str:
@@ -219,37 +221,3 @@ def before(policy: RetentionPolicy, at: datetime) -> set[int]:
                 break
             taken.update(row.id for row, _ in evaluate(other, at, taken).going)
     return taken
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A policy, what it would do by what the registry knows now, and when it does: None while it is off."""
-
-    policy: RetentionPolicy
-    evaluated: Evaluated
-    when: datetime | None
-    about: str
-    words: list[str]
-
-
-def turn_of(policy: RetentionPolicy, evaluated: Evaluated, at: datetime) -> Turn:
-    """Its next turn."""
-    when = max(at, (policy.ran_at or at) + EVERY) if policy.enabled else None
-    return Turn(policy, evaluated, when, whose(policy), rules.in_words(policy))
-
-
-def turns(user: User | AnonymousUser, at: datetime) -> list[Turn]:
-    """What each policy that this user may see would do now; no run goes by two that are on."""
-    taken: set[int] = set()
-    found = []
-    for policy in visible_to(user):
-        evaluated = evaluate(policy, at, taken if policy.enabled else ())
-        if policy.enabled:
-            taken.update(row.id for row, _ in evaluated.going)
-        found.append(turn_of(policy, evaluated, at))
-    return found
-
-
-def next_up(user: User | AnonymousUser) -> list[Turn]:
-    """What those will do that are on, at their next turn, if nothing changes until then."""
-    return [turn for turn in turns(user, now()) if turn.when is not None]

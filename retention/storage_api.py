@@ -11,7 +11,9 @@ from rest_framework.response import Response
 
 from retention import usage, vacuum
 from retention.models import Vacuum
+from retention.rights import may_clean
 from retention.space import volumes
+from retention.turns import Turn, turns
 from runs.api.base import ApiView
 from runs.models import Source
 
@@ -64,6 +66,19 @@ class DatabaseSum(serializers.Serializer):
     vacuumed = VacuumRow(allow_null=True)
 
 
+class PolicyRow(serializers.Serializer):
+    """What a policy does next, if nothing changes until then."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    about = serializers.CharField()
+    runs = serializers.IntegerField(help_text="Runs that it takes.")
+    size = serializers.IntegerField()
+    refused = serializers.CharField(help_text="Why it takes none.")
+    next_turn = serializers.DateTimeField()
+    as_of = serializers.DateTimeField(help_text="When this was worked out: once a minute, by the registry.")
+
+
 class StorageSum(serializers.Serializer):
     """All of it."""
 
@@ -72,6 +87,7 @@ class StorageSum(serializers.Serializer):
     volumes = VolumeRow(many=True)
     trash = TrashSum()
     database = DatabaseSum(allow_null=True, help_text="null for whoever does not see every trainer.")
+    policies = PolicyRow(many=True, help_text="Those that are on; none for whoever may not clean up.")
 
 
 class Storage(ApiView):
@@ -92,7 +108,8 @@ class Storage(ApiView):
         return Response({
             "runs": total.runs, "size": total.size, "volumes": [_volume(one) for one in found],
             "trash": _trash(usage.trash(ids, at)),
-            "database": known and {"size": known.size, "vacuumed": known.vacuumed and _vacuum(known.vacuumed)}})
+            "database": known and {"size": known.size, "vacuumed": known.vacuumed and _vacuum(known.vacuumed)},
+            "policies": [_policy(one) for one in turns(request.user, on=True)] if may_clean(request.user) else []})
 
 
 def _volume(volume: usage.Volume) -> dict[str, Any]:
@@ -111,3 +128,11 @@ def _trash(found: usage.Trash) -> dict[str, Any]:
 
 def _vacuum(row: Vacuum) -> dict[str, Any]:
     return {"begun_at": row.begun_at, "done_at": row.done_at, **vacuum.as_json(row)}
+
+
+def _policy(turn: Turn) -> dict[str, Any]:
+    outlook = turn.outlook
+    return {
+        "id": turn.policy.pk, "name": turn.policy.name, "about": turn.about, "next_turn": turn.when,
+        "as_of": outlook and outlook.at, "runs": outlook.runs if outlook else 0, "size": outlook.size if outlook else 0,
+        "refused": outlook.refused if outlook else ""}

@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from retention import policies, rules
 from retention.looking import Patient
 from retention.models import PlannedRun
+from retention.turns import turn_of, turns
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -24,7 +25,7 @@ ROWS, CLEANUPS = 200, 20
 @closed
 def policy_list(request: HttpRequest) -> HttpResponse:
     """The policies about trainers that the user may see, by what the registry knows."""
-    return render(request, "policies.html", {"turns": policies.turns(request.user, now())})
+    return render(request, "policies.html", {"turns": turns(request.user)})
 
 
 @closed
@@ -37,7 +38,7 @@ def policy_page(request: HttpRequest, pk: int) -> HttpResponse:
     plans = policy.plans.annotate(
         all=Count("runs"), gone=Count("runs", filter=gone), bytes=Sum("runs__size", filter=gone)).order_by("-pk")
     context = {
-        "turn": policies.turn_of(policy, due.evaluated, at), "due": due, "policy": policy,
+        "turn": turn_of(policy, at), "due": due, "policy": policy,
         "going": due.draft.going[:ROWS],
         "held_back": due.evaluated.wanted[:ROWS], "held_bytes": rules.weight(due.evaluated.wanted),
         "size": due.draft.total("size"), "frees": due.draft.total("frees"), "files": due.draft.total("files"),

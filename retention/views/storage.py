@@ -10,9 +10,10 @@ from django.shortcuts import render
 from django.utils.timezone import now
 from django.views.decorators.http import require_safe
 
-from retention import policies, usage
+from retention import usage
 from retention.rights import may_clean
 from retention.space import volumes
+from retention.turns import turns
 from runs.models import Dataset, Source
 from runs.streamed import let_go
 
@@ -64,7 +65,7 @@ def storage(request: HttpRequest) -> HttpResponse:
         "cleanups": usage.cleanups(ids),
         "database": usage.database(request.user, ids),
         "may_clean": cleans,
-        "turns": policies.next_up(request.user) if cleans else [],
+        "turns": turns(request.user, on=True) if cleans else [],
         **_parts(sources, held, total),
         **_runs(sources, ids),
     }

@@ -12,8 +12,8 @@ from django.conf import settings as ours
 from django.utils.timezone import now
 
 import trainmon.celery  # noqa: F401  what is ordered goes to our broker
-from retention import plan, policies, tasks
-from retention.models import Plan, RetentionPolicy, Tombstone
+from retention import backoff, plan, policies, tasks
+from retention.models import Plan, PlannedRun, RetentionPolicy, Tombstone
 from runs.models import AuditEntry, Bookmark, Dataset, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
 from tests.retention.test_cleanup_command import command, stages
@@ -135,6 +135,27 @@ def test_runs_of_another_cleanup_and_those_just_restored_are_left_alone(source):
     assert "was restored" in policies.evaluate(tidy, now()).staying[0][1]
     Tombstone.objects.update(restored_at=now() - days(8))
     assert policies.evaluate(tidy, now()).going
+
+
+def test_a_run_that_could_not_be_archived_is_tried_again_after_an_hour_two_four_at_most_a_day(source, settings):
+    """And nobody goes in its place; a cleanup that somebody orders does not wait."""
+    old, places = run_at(source, "old", days=40, sizes=(1000,)), settings.TRAINMON_ARCHIVE
+    run_at(source, "young", days=5, sizes=(1000,))
+    tidy = policy(source, ceiling=1500)
+    settings.TRAINMON_ARCHIVE = str(Path(source.root) / "within")  # where no archive may lie
+    for hours in (1, 2, 4, 8, 16, 24, 24):
+        an_hour_passes()
+        failed = PlannedRun.objects.filter(step="failed")
+        last = failed.latest("pk").changed
+        for late, waits in ((hours - 0.5, True), (hours - 0.1, False)):
+            evaluated = policies.evaluate(tidy, last + timedelta(hours=late))
+            assert (not evaluated.going) == waits and "young" not in [row.name for row, _ in evaluated.going]
+        failed.update(changed=now() - timedelta(hours=hours))
+    assert "failed 7 times, the last 23 h 00 m ago (was not archived" in backoff.waiting(
+        Run.objects.all(), now() - timedelta(hours=1))[old.pk]
+    settings.TRAINMON_ARCHIVE = places
+    an_hour_passes()
+    assert stages() == {"old": "buried", "young": "active"}
 
 
 # manage.py prune

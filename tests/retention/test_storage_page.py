@@ -91,7 +91,7 @@ def test_many_runs_take_as_many_queries_as_few(
     old = make_run(source, dataset="data")
     rows = [Run(source=source, path=b"%d" % n, name=str(n), size=n, dataset=old.dataset, modified=now()) for n in range(200)]
     Run.objects.bulk_create(rows)
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         answer = client.get(reverse("storage"))
     assert answer.context["total"].runs == 201 and len(answer.context["largest"]) == 10
 
