@@ -8,6 +8,7 @@ words are tried only where they begin.
 
 A key names a secret by its words, so ``x-api-key``, ``HF_TOKEN`` and ``clientSecret`` do,
 and ``max_tokens``, ``eos_token_id``, ``pad_token`` and ``tokenizer`` do not (names.py).
+What a sentence tells is masked where it looks like a secret (prose.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from runs.redact.beside import keyed, named
 from runs.redact.names import names_secret
+from runs.redact.prose import WORDS, told
 from runs.redact.shapes import FIRST, HOME, KEY_LINE_IN_JSON, MASK, PREFIXES, THEN, is_key_line, masked
 
 __all__ = ["MASK", "home", "learn", "may_hold", "text", "value"]
@@ -28,6 +30,7 @@ _STEPS: tuple[tuple[tuple[str, ...], Callable[[str], str]], ...] = (
     *FIRST,
     (("=", ":", " -", "--", "%3"), lambda s: "".join(keyed(s))),
     (("value",), lambda s: "".join(named(s))),
+    (WORDS, lambda s: "".join(told(s))),
     *THEN,
 )
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from runs.redact.names import LONGEST, SHY, names_secret, words_of
+from runs.redact.prose import is_api_key, looks_secret
 from runs.redact.shapes import masked
 
 #: Keys stand in colours, in brackets (``os.environ["X"] = ``), in columns and in addresses within addresses.
@@ -38,7 +39,7 @@ def keyed(s: str) -> Iterator[str]:
         position = found.end()
         if _is_key(s, found):
             start, end, mask = _find_value(s, found)
-            if end > start:
+            if end > start and (not _is_shy(found) or looks_secret(s[start:end])):
                 yield s[done:start]
                 yield mask
                 done = position = end
@@ -60,13 +61,13 @@ def named(s: str) -> Iterator[str]:
 
 def _is_key(s: str, found: re.Match[str]) -> bool:
     key: str = found[1] or found[2]
-    if key.lower() == "key":  # "API key: ..."
-        before = s[max(0, found.start() - 12) : found.start()].split(" ")[-2:-1]
-        return bool(before) and names_secret(before[0] + key)
-    if not names_secret(key):
-        return False
+    return is_api_key(s, found.start(), key) if key.lower() == "key" else names_secret(key)
+
+
+def _is_shy(found: re.Match[str]) -> bool:
+    """Whether its key may announce something else than a secret: "auth: ok"."""
     in_prose = found[3] is not None and ":" in found[3] and found[4] is None
-    return not (in_prose and words_of(key[-LONGEST:])[-1] in SHY)
+    return in_prose and words_of(found[2][-LONGEST:])[-1] in SHY
 
 
 def _find_value(s: str, found: re.Match[str]) -> tuple[int, int, str]:
@@ -77,8 +78,9 @@ def _find_value(s: str, found: re.Match[str]) -> tuple[int, int, str]:
         end = _closing(s, opening.end(), opening[2], len(opening[1]))
         return opening.end(), end, masked(s[opening.end() : end])
     words = words_of((found[1] or found[2])[-LONGEST:])
-    rest = found[3] is not None and ":" in found[3] and words[-1] in ("authorization", "cookie")
-    if rest and (scheme := _SCHEME.match(s, at)):
+    header = found[3] is not None and words[-1] in ("authorization", "cookie")
+    rest = header and (":" in found[3] or found[3].startswith((" ", "\t")))  # "Authorization = ..." is a line, too
+    if header and (scheme := _SCHEME.match(s, at)):
         at, rest = scheme.end(), False
     end = _balanced(s, at) if not rest and s[at : at + 1] in ("[", "{") else at
     bare = (_REST_OF_LINE if rest else _BARE).match(s, end)

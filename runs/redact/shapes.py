@@ -78,18 +78,18 @@ def masked(secret: str) -> str:
 
 
 def _mask_user(found: re.Match[str]) -> str:
-    return f"{found[1]}{masked(found[2])}@" if _random(found[2]) else found[0]
+    return f"{found[1]}{masked(found[2])}@" if is_random(found[2]) else found[0]
 
 
 def _mask_query_key(found: re.Match[str]) -> str:
-    return f"{found[1]}{MASK}" if _random(found[2]) else found[0]
+    return f"{found[1]}{MASK}" if is_random(found[2]) else found[0]
 
 
 def _mask_bearer(found: re.Match[str]) -> str:
     scheme, gap, said = found.groups()
     if said[0] == "-" and found.string[max(0, found.start() - 1)] == "-":
         return found[0]  # two flags: --bearer --next
-    if scheme.lower() == "basic" and not _random(said) and not said.endswith("="):
+    if scheme.lower() == "basic" and not is_random(said) and not said.endswith("="):
         return found[0]
     return f"{scheme}{gap}{MASK}"
 
@@ -105,10 +105,10 @@ def _mask_token(found: re.Match[str]) -> str:
     capitals, digits = sum(map(str.isupper, body)), sum(map(str.isdigit, body))
     shouted = prefix.islower() and capitals >= 6
     in_parts = "-" in prefix and len(body) >= 16 and capitals and digits
-    return f"{prefix}{MASK}" if shouted or in_parts or _random(body) else found[0]
+    return f"{prefix}{MASK}" if shouted or in_parts or is_random(body) else found[0]
 
 
-def _random(body: str) -> bool:
+def is_random(body: str) -> bool:
     """Whether a word is no name: long, of letters and digits, or in mixed capitals."""
     for part in re.split(r"[\-_.]", body[:1024]):
         if len(part) >= 20:

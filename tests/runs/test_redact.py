@@ -69,6 +69,19 @@ MASKED = [
      "https://api.telegram.org/bot123456789:***REDACTED***/x"),
     ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj", "***REDACTED***"),
     ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/services/***REDACTED***"),
+    ("The password is hunter2, ok", "The password is ***REDACTED***, ok"),
+    ("the password was: hunter2.", "the password was: ***REDACTED***."),
+    ("password is now set to 'correct horse'!", "password is now set to '***REDACTED***'!"),
+    ("login as bob password hunter2 failed", "login as bob password ***REDACTED*** failed"),
+    ("password is 12345678", "password is ***REDACTED***"),
+    ("HF_TOKEN is a1b2c3d4; API key is a8Xk2mQ9z", "HF_TOKEN is ***REDACTED***; API key is ***REDACTED***"),
+    (r'"msg": "{\"m\": \"password is hunter2\"}"', r'"msg": "{\"m\": \"password is ***REDACTED***\"}"'),
+    ("auth: hunter2", "auth: ***REDACTED***"),
+    ("auth: Xk29sLq8Zt for bob", "auth: ***REDACTED*** for bob"),
+    ("Authorization = Bearer abc.def", "Authorization = Bearer ***REDACTED***"),
+    ("authorization = Digest username=x, response=y", "authorization = ***REDACTED***"),
+    ("Authorization=Basic dXNlcjpw next", "Authorization=Basic ***REDACTED*** next"),
+    ("f(authorization=abc, lr=1)", "f(authorization=***REDACTED***, lr=1)"),
 ]  # fmt: skip
 
 KEPT = [
@@ -82,6 +95,13 @@ KEPT = [
     "forward_pass=0.3 key=value", "/data/experiments/Vision/ResNet50/run12/checkpoints/step10000/latest",
     "asiapacificnortheast", "Passwords matter", "Step 100/1000 | loss: 0.051 | lr: 1e-4",
     "PWD=/workspace", "key: value", "loss_per_token=0.25", "/homework/x /home", "10m sk-1", "max_token=100", "loss_token=0.3",
+    "password is required", "Password is too short", "api key is missing", "argument 'password' 'host'",
+    "reset the password to retry", "time per token is 0.000123456 s", "token is 151643", "token was 123.4567ms",
+    "token is LlamaTokenizerFast", "the token is step10000", "secret is sha256-hashed",
+    "token is base64-encoded", "token was 2025-12-30T10:30:00Z", "moving token to runs/x12345678/y",
+    "secrets are loaded from /run/secrets/x12345678", "the last token is '<eos>'", "key is abc12345",
+    "auth: oauth2", "auth: user=bob1234567", "auth: 127.0.0.1:12345", "signature: (int, x1234567) -> y", "signature: valid",
+    "auth: https://h/login12345678", "password is ***REDACTED***~ab12cd34", "auth: /etc/auth12345678",
 ]  # fmt: skip
 
 
@@ -161,7 +181,8 @@ LOGLIKE = st.lists(
     st.sampled_from([
         "password", "token", "api_key", "=", ":", " ", '"', "'", "\\", "\\\"", "\n", "\\n", "{", "}", "[", "]",
         "hf_", "sk-", "abc123", "a", "1", "eyJ", ".", "://", "@", "&", "?", "/home/", "/Users/", "ann", "bearer ",
-        "Authorization: ", "cookie: ", "-----BEGIN PRIVATE KEY-----", "--", "-", MASK, ",", "[HOME]", "%20", "é",
+        "Authorization: ", "cookie: ", "-----BEGIN PRIVATE KEY-----", "--", "-", MASK,
+        " is ", "auth", "password is ", "hunter2", ",", "[HOME]", "%20", "é",
     ]),
     max_size=14,
 ).map("".join)  # fmt: skip
@@ -218,12 +239,23 @@ def test_a_password_does_not_survive_beside_its_key(form: str, secret: str) -> N
         assert inner not in redact.text(f"start {form.format(secret)} end")
 
 
+TOLD = ["the password is {}", "password was: {}.", "its API key is {} now", "auth: {}", "Authorization = Bearer {}",
+        "my token is '{}'"]
+
+
+@given(st.sampled_from(TOLD), st.from_regex(r"[A-Za-z]\d[A-Za-z0-9]{8,20}[A-Z]", fullmatch=True))
+@settings(max_examples=60, deadline=None)
+def test_a_secret_does_not_survive_a_sentence_that_tells_it(form: str, secret: str) -> None:
+    assert secret not in redact.text(f"bob said {form.format(secret)}")
+
+
 @pytest.mark.parametrize(
     "unit",
     ["a", "eyJ", "=", "password=", '"', 'password="', "\\", '\\"', "://a:", "://", "&", "a=", "bearer ", "key: ",
      "-----BEGIN PRIVATE KEY-----", "[", "password=[", "hf_", "sk-", "/home/", " ", "--token ", "authorization: ",
      "'password':", "eyJaaaaaaa.", "1", "AKIA", "é", "1meyJ", "[1meyJaaaaaa", "\\teyJaaaaaa", "%20eyJ", "://a:@", "&token=a&",
-     "password={\"", "api key: ", "@sk---}", "-:", "12345678:AA", "1mhf_"],
+     "password={\"", "api key: ", "@sk---}", "-:", "12345678:AA", "1mhf_", "password is ", "pass", "password is 'a1b2c3d4 ",
+     "auth: a1b2c3d4 ", "password is a1b2c3d4 ", "to is ", "token\t"],
 )  # fmt: skip
 def test_eight_times_as_much_of_anything_takes_about_eight_times_as_long(unit: str) -> None:
     def took(length: int) -> float:
