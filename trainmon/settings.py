@@ -298,8 +298,9 @@ elif TESTING:
     CELERY_BROKER_URL = "memory://"
 else:
     CELERY_BROKER_URL = "filesystem://"
-# Who orders something does not wait six seconds to learn that the broker is away.
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2}
+# Who orders something does not wait six seconds to learn that the broker is away, nor for ever for one that hangs.
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "max_retries": 1, "interval_start": 0, "interval_step": 0.2, "socket_connect_timeout": 2, "socket_timeout": 3}
 if CELERY_BROKER_URL == "filesystem://":
     CELERY_BROKER_TRANSPORT_OPTIONS |= {
         name: str(HOME / "broker") for name in ("data_folder_in", "data_folder_out", "control_folder")

@@ -1,16 +1,20 @@
-"""A database that does not answer: pages and the API say so, and when to come back."""
+"""A database that does not answer: pages and the API say so, and when to come back. A broker that hangs holds nobody up."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from threading import Event, Thread
 
+import kombu
 import pytest
+from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.test import Client
 
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_user
+from trainmon.celery import app
 from trainmon.views import is_unreachable
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,3 +81,13 @@ def test_what_the_database_refuses_is_an_error_of_ours() -> None:
             cursor.execute(statement)
         assert is_unreachable(refused.value) is unreachable
         connection.close()
+
+
+def test_whoever_orders_something_is_not_held_up_by_a_broker_that_listens_and_says_nothing() -> None:
+    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    assert options["socket_timeout"] <= 5  # without one this would wait for ever
+    options = {**options, "socket_timeout": 0.2}
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        bus = kombu.Connection(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0", transport_options=options)
+        with bus, pytest.raises(kombu.exceptions.OperationalError, match="Timeout reading"):
+            app.send_task("runs.tasks.heartbeat", connection=bus, retry=False)
