@@ -76,6 +76,13 @@ def test_the_janitor_can_do_nothing_but_write_the_logs_and_serves_its_queue_alon
     assert queues == {"worker": ["--queues=celery"], "janitor": ["--queues=janitor"]}
 
 
+def test_what_shows_the_logs_to_tensorboard_has_no_right_to_lose_and_writes_its_volume_only():
+    found = services()["tensorboards"]
+    assert (found["read_only"], found["cap_drop"], found["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+    writable = [volume["target"] for volume in found["volumes"] if not volume.get("read_only")]
+    assert (writable, found["tmpfs"]) == (["/data"], ["/tmp"])
+
+
 def test_tensorboards_are_on_a_network_of_their_own_and_share_the_folder_of_their_sockets_with_the_site():
     found = services()
     networks = json.loads(compose("config", "--format", "json", **VARIABLES).stdout)["networks"]
