@@ -49,6 +49,10 @@ class RetentionPolicy(models.Model):
         MIN = "min", "the smallest is best"
         MAX = "max", "the largest is best"
 
+    class Ceiling(models.TextChoices):
+        RUNS = "runs", "all runs of the policy together"
+        VOLUME = "volume", "all that is in use on the volume that a run lies on"
+
     class Of(models.TextChoices):
         LAST = "last", "last value"
         MIN = "min", "minimum"
@@ -64,7 +68,8 @@ class RetentionPolicy(models.Model):
     metric_of = models.CharField(max_length=4, choices=Of, default=Of.LAST)
     best = models.CharField(max_length=3, choices=Best, default=Best.MIN)
     keep_pinned = models.BooleanField(default=True, help_text="Pinned and bookmarked runs stay.")
-    ceiling = models.BigIntegerField(null=True, blank=True, help_text="Bytes of all its runs; the oldest go first.")
+    ceiling = models.BigIntegerField(null=True, blank=True, help_text="Bytes; over it the oldest go first.")
+    ceiling_of = models.CharField(max_length=6, choices=Ceiling, default=Ceiling.RUNS, help_text="What the ceiling is of.")
     archive = models.BooleanField(default=True, help_text="Each run is archived and checked before it is touched.")
     grace = models.DurationField(default=timedelta(days=7), help_text="How long runs lie in the trash before they are purged.")
     forget_metrics = models.BooleanField(default=False, help_text="Drop the points of purged runs, too.")

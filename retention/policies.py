@@ -15,7 +15,8 @@ from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
 
 from retention import backoff, orders, plan, rules, work
-from retention.candidates import Parents, candidates
+from retention.candidates import Candidate, Parents, candidates
+from retention.fullness import Fullness, fullness
 from retention.looking import Patient
 from retention.models import Plan, PlannedRun, RetentionPolicy, Tombstone
 from retention.rules import Evaluated
@@ -80,7 +81,9 @@ def evaluate(policy: RetentionPolicy, at: datetime, taken: Collection[int] = ())
             or failed.get(row.id))
     }
     # nobody goes in the place of one that could not
-    return rules.judge(policy, rows, rules.Known(protected, leaving | failed.keys(), values), at)
+    full = _fullness(policy, rows, {*taken, *failed})
+    known = rules.Known(protected, leaving | failed.keys(), values, full.volume_of, full.used)
+    return rules.judge(policy, rows, known, at)
 
 
 def whose(policy: RetentionPolicy) -> str:
@@ -104,6 +107,13 @@ def _values(policy: RetentionPolicy, runs: RunQuerySet) -> dict[int, float | Non
         return None
     found = Series.objects.filter(tag__name=policy.metric, run__in=runs.order_by())
     return dict(found.order_by().values_list("run_id", COLUMNS[policy.metric_of]))
+
+
+def _fullness(policy: RetentionPolicy, rows: Sequence[Candidate], taken: Collection[int]) -> Fullness:
+    """Of the volumes of its runs; nothing where it does not ask for that."""
+    if policy.ceiling is None or policy.ceiling_of != RetentionPolicy.Ceiling.VOLUME:
+        return Fullness()
+    return fullness({row.source_id for row in rows}, taken)
 
 
 def _busy(runs: RunQuerySet) -> tuple[set[int], dict[int, str]]:

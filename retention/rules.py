@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from retention.candidates import Candidate
@@ -56,6 +56,13 @@ class Known:
     protected: Mapping[int, str]
     leaving: Collection[int] = ()
     values: Mapping[int, float | None] | None = None
+    #: Of a ceiling of volumes: the volume of each source that answers, and what is in use there beside what is on its way out.
+    volume_of: Mapping[int, Hashable] = field(default_factory=dict)
+    used: Mapping[Hashable, int] = field(default_factory=dict)
+
+    def place(self, policy: RetentionPolicy, row: Candidate) -> Hashable:
+        """What the ceiling is of, for a run: its volume (None: unknown), or all of the policy's runs."""
+        return self.volume_of.get(row.source_id) if _of_volumes(policy) else "all"
 
 
 def faults(policy: RetentionPolicy) -> dict[str, str]:
@@ -85,7 +92,7 @@ def in_words(policy: RetentionPolicy) -> list[str]:
     if policy.max_age is not None:
         said.append(f"of which nothing came for {duration(policy.max_age.total_seconds())}")
     if policy.ceiling is not None:
-        said.append(f"the oldest, while all together are over {size(policy.ceiling)}")
+        said.append(f"the oldest, while {_whole(policy)} over {size(policy.ceiling)}")
     said = [f"goes: {' or '.join(said)}" if said else "goes: all that is not kept"]
     if policy.keep_last:
         said.append(f"stays: the newest {policy.keep_last:,} of each dataset")
@@ -117,11 +124,12 @@ def judge(policy: RetentionPolicy, rows: Sequence[Candidate], known: Known, at: 
             free.append((row, _stays(policy, age)))
     over = _over(policy, rows, known, going)
     for row, why in free:
-        if over > 0 and row.size:
-            going.append((row, f"all runs together are over {size(policy.ceiling or 0)}, the oldest go first"))
-            over -= row.size
+        place = known.place(policy, row)
+        if over.get(place, 0) > 0 and row.size:
+            going.append((row, f"{_whole(policy)} over {size(policy.ceiling or 0)}, the oldest go first"))
+            over[place] -= row.size
         else:
-            staying.append((row, why))
+            staying.append((row, "how full its volume is is not known" if place is None and policy.ceiling else why))
     refused = guarded(policy, len(going), weight(going))
     return Evaluated((), staying, refused, going) if refused else Evaluated(going, staying)
 
@@ -204,11 +212,25 @@ def _stays(policy: RetentionPolicy, age: timedelta) -> str:
     """Why one that nothing protects stays as long as there is room."""
     if policy.max_age is not None:
         return f"something came {duration(age.total_seconds())} ago"
-    return f"all runs together are under {size(policy.ceiling or 0)}"
+    return f"{_whole(policy)} under {size(policy.ceiling or 0)}"
 
 
-def _over(policy: RetentionPolicy, rows: Iterable[Candidate], known: Known, going: Iterable[Said]) -> int:
+def _of_volumes(policy: RetentionPolicy) -> bool:
+    return policy.ceiling is not None and policy.ceiling_of == RetentionPolicy.Ceiling.VOLUME
+
+
+def _whole(policy: RetentionPolicy) -> str:
+    """What the ceiling is of, with its verb."""
+    return "its volume, less what leaves it already, is" if _of_volumes(policy) else "all runs together are"
+
+
+def _over(policy: RetentionPolicy, rows: Iterable[Candidate], known: Known, going: Iterable[Said]) -> dict[Hashable, int]:
     """Bytes beyond the ceiling that stay as it is; what is on its way out already does not count."""
     if policy.ceiling is None:
-        return 0
-    return sum(row.size for row in rows if row.id not in known.leaving) - weight(going) - policy.ceiling
+        return {}
+    used: Counter[Hashable] = Counter(known.used)
+    if not _of_volumes(policy):
+        used["all"] = sum(row.size for row in rows if row.id not in known.leaving)
+    for row, _ in going:
+        used[known.place(policy, row)] -= row.size
+    return {place: size - policy.ceiling for place, size in used.items() if place is not None}

@@ -78,16 +78,18 @@ class Volumes:
         self._known: dict[str, Standing] = {}
         self._asked: dict[str, tuple[datetime, threading.Event]] = {}
 
-    def standing(self, roots: Collection[str], patience: float = PATIENCE) -> dict[str, Standing]:
-        """How the file systems of these roots stand; those that do not answer in time are said to be silent."""
+    def standing(
+        self, roots: Collection[str], patience: float = PATIENCE, fresh: timedelta | None = None
+    ) -> dict[str, Standing]:
+        """How the file systems of these roots stand, by figures no older than that; those that do not answer are silent."""
         until = time.monotonic() + patience
-        for answered in [self._begin(root) for root in roots]:
+        for answered in [self._begin(root, FRESH if fresh is None else fresh) for root in roots]:
             if answered is not None:
                 answered.wait(max(0.0, until - time.monotonic()))
         with self._lock:
             return {root: self._of(root) for root in roots}
 
-    def _begin(self, root: str) -> threading.Event | None:
+    def _begin(self, root: str, fresh: timedelta) -> threading.Event | None:
         """Ask a root whose figures are old; what to wait for, where that makes sense."""
         at = datetime.now(UTC)
         with self._lock:
@@ -95,7 +97,7 @@ class Volumes:
                 since, answered = self._asked[root]
                 return answered if at - since < timedelta(seconds=PATIENCE) else None
             known = self._known.get(root)
-            if known is not None and known.at is not None and at - known.at < FRESH and not known.error:
+            if known is not None and known.at is not None and at - known.at < fresh and not known.error:
                 return None
             _, answered = self._asked[root] = at, threading.Event()
         threading.Thread(target=self._answer, args=(root, answered), name="volume", daemon=True).start()

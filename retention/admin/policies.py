@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 ABOUT = "What it is about: a trainer, a dataset, or both. Without either it refuses to run."
-GOES = ("A run goes that is older than the maximum age, or while all runs together are over the ceiling. "
-        "With neither, all goes that is not kept.")
+GOES = ("A run goes that is older than the maximum age, or while all runs together, or all that is in use on their volume, "
+        "are over the ceiling; what lies in the trash counts as gone. With neither, all goes that is not kept.")
 GUARDS = "With more than this to take at once, nothing goes, and it says so."
 
 
@@ -31,7 +31,7 @@ class PolicyForm(forms.ModelForm):
 
     max_age = AgeField(label="Maximum age", required=False, help_text="Since anything came of a run: 12h, 30d, 8w.")
     grace = AgeField(label="Time in the trash", help_text="From where runs can be restored before they are purged: 7d.")
-    ceiling = SizeField(required=False, help_text="Of all its runs together: 500 GB, 1.5 TiB; over it, the oldest go.")
+    ceiling = SizeField(required=False, help_text="500 GB, 1.5 TiB; over it, the oldest go.")
     most_bytes = SizeField(label="Most bytes at once", required=False, help_text="500 GB; empty: only their number counts.")
 
     def _post_clean(self) -> None:
@@ -53,7 +53,7 @@ class PolicyAdmin(admin.ModelAdmin):
     fieldsets = (
         (None, {"fields": ("name", "enabled")}),
         ("About", {"fields": ("trainer", "dataset"), "description": ABOUT}),
-        ("What goes", {"fields": ("max_age", "ceiling"), "description": GOES}),
+        ("What goes", {"fields": ("max_age", "ceiling", "ceiling_of"), "description": GOES}),
         ("What stays", {"fields": ("keep_last", "keep_best", "metric", "metric_of", "best", "keep_pinned")}),
         ("How", {"fields": ("archive", "grace", "forget_metrics")}),
         ("Guards", {"fields": ("most_runs", "most_bytes"), "description": GUARDS}),

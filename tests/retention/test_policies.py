@@ -12,8 +12,9 @@ from django.conf import settings as ours
 from django.utils.timezone import now
 
 import trainmon.celery  # noqa: F401  what is ordered goes to our broker
-from retention import backoff, plan, policies, tasks
+from retention import backoff, fullness, plan, policies, tasks
 from retention.models import Plan, PlannedRun, RetentionPolicy, Tombstone
+from retention.space import Space, Volumes
 from runs.models import AuditEntry, Bookmark, Dataset, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
 from tests.retention.test_cleanup_command import command, stages
@@ -156,6 +157,25 @@ def test_a_run_that_could_not_be_archived_is_tried_again_after_an_hour_two_four_
     settings.TRAINMON_ARCHIVE = places
     an_hour_passes()
     assert stages() == {"old": "buried", "young": "active"}
+
+
+def test_over_the_ceiling_of_a_volume_the_oldest_go_once_though_the_trash_still_fills_it(source, tmp_path, monkeypatch):
+    for name, days_old in {"old": 40, "young": 5}.items():
+        run_at(source, name, days=days_old, sizes=(1000,))
+    others = run_at(source_at(tmp_path / "others", "router"), "theirs", days=90, sizes=(1000,))
+    answers = {source.root: 10_000, others.source.root: 10_000}
+    monkeypatch.setattr(fullness, "volumes", Volumes(lambda root: Space(1, "/", 20_000, answers[root], 0)))
+    tidy = policy(source, ceiling=9_500, ceiling_of="volume")
+    assert [row.name for row, _ in policies.evaluate(tidy, now(), {others.pk}).going] == []  # another policy makes room
+    assert an_hour_passes() == ["1 run (1000 B) on the way to the trash"]
+    assert an_hour_passes() == ["nothing to do"] and stages() == {"old": "buried", "young": "active", "theirs": "active"}
+    assert "less what leaves it already, is under 9.3 KiB" in policies.evaluate(tidy, now()).staying[0][1]
+
+    def silent(root: str) -> Space:
+        raise OSError("Stale file handle")
+
+    monkeypatch.setattr(fullness, "volumes", Volumes(silent))
+    assert policies.evaluate(tidy, now()).staying[0][1] == "how full its volume is is not known"
 
 
 # manage.py prune

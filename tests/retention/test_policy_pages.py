@@ -66,7 +66,7 @@ def test_the_page_says_why_a_policy_refuses_and_what_its_guard_holds_back(source
 
 def asked(**more: Any) -> dict[str, Any]:
     return {"name": "tidy", "metric_of": "last", "best": "min", "keep_pinned": "on", "archive": "on", "grace": "7d",
-            "most_runs": "100", **more}
+            "most_runs": "100", "ceiling_of": "runs", **more}
 
 
 def test_an_admin_makes_a_policy_in_words_people_use_and_it_is_audited(source, ada):

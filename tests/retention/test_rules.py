@@ -28,11 +28,12 @@ def run(number: int, days: float | None, *, size: int = GIB, dataset: str | None
 
 
 def goes(runs: list[Candidate], *, values: dict[int, float | None] | None = None, protected: tuple[int, ...] = (),
-         leaving: tuple[int, ...] = (), **rule: Any) -> list[int] | str:
+         leaving: tuple[int, ...] = (), used: int | None = None, **rule: Any) -> list[int] | str:
     """The ids of who goes, the oldest first; or why the policy refuses."""
     policy = RetentionPolicy(name="p", trainer_id=1, **rule)
     assert faults(policy) == {}
-    found = judge(policy, runs, Known(dict.fromkeys(protected, "is pinned"), leaving, values), AT)
+    full = ({}, {"sda": 9 * GIB}) if used is None else ({1: "sda"}, {"sda": used})
+    found = judge(policy, runs, Known(dict.fromkeys(protected, "is pinned"), leaving, values, *full), AT)
     ids = [row.id for row, _ in [*found.going, *found.staying, *found.wanted]]
     assert sorted(ids) == sorted(row.id for row in runs), "each run is told of once"
     assert all(why for _, why in [*found.going, *found.staying])
@@ -46,6 +47,7 @@ def days(count: float) -> timedelta:
 THREE = [run(1, 30), run(2, 20), run(3, 10)]
 LOSS = {"keep_best": 1, "metric": "loss"}
 SECOND = 1 / 86400
+VOLUME = {"ceiling": 8 * GIB, "ceiling_of": "volume"}
 
 
 @pytest.mark.parametrize(("runs", "rule", "expected"), [
@@ -93,6 +95,13 @@ SECOND = 1 / 86400
     (THREE, {"ceiling": GIB, "max_age": days(25)}, [1, 2]),
     (THREE, {"ceiling": 2 * GIB, "protected": (1,), "leaving": (1,)}, []),
     (THREE, {"ceiling": GIB, "keep_last": 2}, [1]),
+    # of a volume: whatever else lies there counts, too; of one that does not answer nothing goes
+    (THREE, {**VOLUME, "used": 8 * GIB}, []),
+    (THREE, {**VOLUME, "used": 8 * GIB + 1}, [1]),
+    (THREE, {**VOLUME, "used": 9 * GIB + 1}, [1, 2]),
+    (THREE, {**VOLUME, "used": 9 * GIB + 1, "max_age": days(15)}, [1, 2]),
+    (THREE, {**VOLUME, "used": None}, []),
+    (THREE, {**VOLUME, "used": None, "max_age": days(25)}, [1]),
 ])
 def test_who_goes(runs: list[Candidate], rule: dict[str, Any], expected: list[int]) -> None:
     assert goes(runs, **rule) == expected
