@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -16,6 +16,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from retention import files
 from runs.models import Bookmark, Job, Run, Source
 from runs.models.run import Status
+from runs.readers.naming import PUSHED
 from runs.status import duration
 
 #: What is under way, or about to begin.
@@ -49,6 +50,12 @@ class Candidate:
     working: bool
     hold: str | None
     hold_until: datetime | None
+
+    @property
+    def folder(self) -> bytes:
+        """What goes with it: its folder, also that of a run which is known by the file of what was pushed."""
+        above, _, name = self.path.rpartition(b"/")
+        return above if name == PUSHED and above else self.path
 
     def age(self, at: datetime) -> timedelta | None:
         """Since something last came of it; None where that is unknown or a time lies in the future: it is never old."""
@@ -125,11 +132,15 @@ class Parents:
 
     def kept(self, candidate: Candidate) -> str:
         """Why a run must stay for the sake of what lies in it; empty where nothing does."""
-        below = candidate.path + b"/" if candidate.path else b""
+        below = candidate.folder + b"/" if candidate.path else b""
         paths = self.paths[candidate.source_id]
         place = bisect_right(paths, below)
-        if place < len(paths) and paths[place].startswith(below):
-            return f"holds another run: {files.shown(paths[place])}"
+        for path in paths[place:place + 2]:  # of which one may be itself
+            if path.startswith(below) and path != candidate.path:
+                return f"holds another run: {files.shown(path)}"
+        same = bisect_left(paths, candidate.folder)
+        if candidate.folder != candidate.path and paths[same:same + 1] == [candidate.folder]:
+            return f"lies in the folder of another run: {files.shown(candidate.folder)}"
         if any((root + b"/").startswith(below) for root in self.others.get(candidate.source_id, ())):
             return "holds the folder of another source"
         return ""

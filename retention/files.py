@@ -16,7 +16,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from runs.readers.tree import DIRECTORY_FLAGS, TRASH
@@ -115,6 +115,13 @@ def open_folder(root: bytes | str, path: bytes) -> Iterator[int]:
         fd = entered(parent, name, path)
     with closing(fd):
         yield fd
+
+
+def is_file(root: bytes | str, path: bytes) -> bool:
+    """Whether a regular file lies there, and no link leads to it."""
+    with suppress(Refused, OSError), open_parent(root, path) as (parent, name):
+        return kind_of(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode) == "file"
+    return False
 
 
 @contextmanager

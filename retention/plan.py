@@ -97,7 +97,7 @@ class Draft:
         summed = hashlib.sha256(repr(self.options).encode())
         for one in sorted(self.going, key=lambda one: one.candidate.id):
             where = one.candidate
-            summed.update(b"%d %d %s\0%s\n" % (where.id, where.source_id, where.path, one.seen.digest.encode()))
+            summed.update(b"%d %d %s\0%s\n" % (where.id, where.source_id, where.folder, one.seen.digest.encode()))
         return summed.hexdigest()
 
     def total(self, name: str) -> int:
@@ -131,8 +131,14 @@ def draft(
 
 def look(candidate: Candidate, at: datetime) -> Seen:
     """What lies in a run's folder; Refused where it must not be touched."""
-    with files.open_folder(candidate.root, candidate.path) as fd:
-        return judged(files.listing(fd), at)
+    try:
+        with files.open_folder(candidate.root, candidate.folder) as fd:
+            return judged(files.listing(fd), at)
+    except files.Refused:
+        if files.is_file(candidate.root, candidate.folder):
+            raise files.Refused(f"is a log file without a folder of its own, and only folders are moved: delete "
+                                f"{files.shown(candidate.path)} by hand; what is known of the run stays") from None
+        raise
 
 
 def judged(entries: list[files.Entry], at: datetime) -> Seen:
@@ -180,5 +186,5 @@ def _rows(plan: Plan, chosen: Iterable[Chosen]) -> Iterable[PlannedRun]:
     for one in chosen:
         step = PlannedRun.Step.SKIPPED if one.refusal else PlannedRun.Step.PLANNED
         yield PlannedRun(
-            plan=plan, run_id=one.candidate.id, path=one.candidate.path, reason=one.reason, step=step, error=one.refusal,
+            plan=plan, run_id=one.candidate.id, path=one.candidate.folder, reason=one.reason, step=step, error=one.refusal,
             inode=one.seen.inode, digest=one.seen.digest, size=one.seen.size, frees=one.seen.frees, files=one.seen.files)

@@ -25,6 +25,8 @@ from retention.trash import lying, open_trash, places
 from retention.turn import Turn
 from runs import audit, masks, volumes
 from runs.models import Run, Source
+from runs.readers.naming import PUSHED
+from runs.readers.tree import join
 
 Step = PlannedRun.Step
 #: A grave by the name that PlannedRun gives it.
@@ -84,7 +86,7 @@ class Stranger:
         """The source that it came from: the one that is meant, the only one, or the one that knows a run at its path."""
         known = [one for one in self.sources if source_id in (None, one.pk)]
         if len(known) > 1 and self.inventory is not None:
-            runs = Run.objects.filter(source__in=known, path=self.inventory.path)
+            runs = Run.objects.filter(source__in=known, path__in=[self.inventory.path, join(self.inventory.path, PUSHED)])
             with_it = set(runs.values_list("source_id", flat=True))
             known = [one for one in known if one.pk in with_it]
         return known[0] if len(known) == 1 else None

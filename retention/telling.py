@@ -18,7 +18,7 @@ GB = Decimal(10**9)
 
 def shown_path(row: Candidate) -> str:
     """Where it lies, for people: without secrets."""
-    return masks.path(row.root) + "/" + masks.shown(row.path)
+    return masks.path(row.root) + "/" + masks.shown(row.folder)
 
 
 def dollars(count: int) -> str:

@@ -260,7 +260,7 @@ def lies_or_unknown(planned: PlannedRun) -> bool:
 def _kept(planned: PlannedRun, parents: Parents) -> str:
     """Why a run must stay now, by the registry; empty where it may go.  Its folder is compared by whoever touches it."""
     found = candidates(Run.objects.filter(pk=planned.run_id))
-    if not found or found[0].path != bytes(planned.path):
+    if not found or found[0].folder != bytes(planned.path):
         return "has moved since it was confirmed"
     return found[0].kept(now(), forced=planned.plan.forced or planned.plan.keeps) or parents.kept(found[0])
 

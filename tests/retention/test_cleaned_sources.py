@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from retention.models import Archive
-from runs.models import Note, Run, Series, SeriesChunk, SeriesTail
-from tests.retention.oldruns import aged
+from retention.models import Archive, PlannedRun
+from runs.models import Job, Note, Run, Series, SeriesChunk, SeriesTail
+from tests.retention.oldruns import aged, content
 from tests.runs.trees import synced, write
 
 pytestmark = pytest.mark.django_db
@@ -137,3 +138,32 @@ def test_points_that_only_the_registry_has_are_never_dropped(root):
     with pytest.raises(CommandError, match="--forget-metrics needs an archive") as refused:
         cleanup("--select", "0", "--yes", "--no-archive", "--forget-metrics")
     assert refused.value.returncode == 2 and standing()["older"][0] == "active"
+
+
+def test_a_run_that_was_pushed_goes_with_its_folder_and_one_that_is_a_log_file_says_why_it_stays(tmp_path, settings):
+    settings.TRAINMON_ARCHIVE, root = str(tmp_path / "archive"), tmp_path / "logs"
+    record = {"ts": "2025-01-02T03:04:05Z", "level": "INFO", "msg": "x", "event": "training.step", "fields": {"step": 1}}
+    for path in ("data/first/pushed.jsonl", "data/second/pushed.jsonl", "jobs/train-7.jsonl"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(json.dumps(record | {"job_id": path.split("/")[1], "event_id": "e:1"}) + "\n")
+    (root / "data/first/model.bin").write_bytes(b"weights")
+    write(root / "data/second/inner")
+    aged(root, 30)
+    synced(root)
+    Run.objects.update(status="unknown"), Job.objects.update(status="finished")
+    first, before = Run.objects.get(path=b"data/first/pushed.jsonl"), content(root / "data/first")
+    with pytest.raises(SystemExit):
+        cleanup("--select", "all", "--yes")
+    stays = dict(PlannedRun.objects.exclude(error="").values_list("run__path", "error"))
+    assert {bytes(path): error for path, error in stays.items()} == {
+        b"jobs/train-7.jsonl": "is a log file without a folder of its own, and only folders are moved: delete "
+                               "'jobs/train-7.jsonl' by hand; what is known of the run stays",
+        b"data/second/pushed.jsonl": "holds another run: 'data/second/inner'"}
+    done = synced(root)
+    assert not (root / "data/first").exists() and (done.new, done.missing) == (0, 0)
+    call_command("restore", str(first.pk), "--json", stdout=io.StringIO())
+    call_command("restore", str(Run.objects.get(name="inner").pk), "--json", stdout=io.StringIO())
+    done = synced(root)
+    assert content(root / "data/first") == before and (done.new, done.missing, done.moved) == (0, 0, 0)
+    first.refresh_from_db()
+    assert (first.lifecycle_stage, first.files_missing, bytes(first.path)) == ("active", False, b"data/first/pushed.jsonl")
