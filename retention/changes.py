@@ -50,7 +50,7 @@ def _changed(state: str | None, one: Shown) -> str:
     if one.refusal:
         return f"{one.name} would be left alone now: {one.refusal}." if state is not None else ""
     if state is None:
-        return f"{one.name} would go now, too."
+        return f"{one.name} is among them now, too."
     if state == one.state:
         return ""
     return one.news or f"What lies in {one.name} has changed."

@@ -5,24 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.actions import delete_selected
-from django.contrib.admin.widgets import AdminDateWidget, AdminIntegerFieldWidget, AdminTextInputWidget
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.widgets import AdminBigIntegerFieldWidget, AdminDateWidget, AdminTextInputWidget
 from django.db.models import Q
+from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.timezone import localdate, now
 
 from retention import holding
+from retention.admin.confirming import AT_ONCE
 from retention.admin.filters import TrainerOfRunFilter
 from retention.forms import HoldAsked
 from retention.models import Hold
 from runs.admin.visible import VisibleAdmin
 from runs.models import Run
-from runs.templatetags.shown import ago
+from runs.templatetags.shown import ago, utc
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponseBase
 
 
 class HoldForm(HoldAsked, forms.ModelForm):
@@ -51,7 +53,7 @@ class HoldForm(HoldAsked, forms.ModelForm):
 class StandsFilter(admin.SimpleListFilter):
     """Whether a hold holds now."""
 
-    title, parameter_name = "stands", "stands"
+    title, parameter_name = "whether it holds", "stands"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Now, or no longer."""
@@ -63,10 +65,12 @@ class StandsFilter(admin.SimpleListFilter):
         return {"1": queryset.filter(holds), "0": queryset.exclude(holds)}.get(self.value() or "", queryset)
 
 
-@admin.action(description="Lift the holds…", permissions=["delete"])
-def lift(model_admin: HoldAdmin, request: HttpRequest, queryset: Any) -> Any:
-    """Ask once more, then let go of them."""
-    return delete_selected(model_admin, request, queryset)
+class WhoFilter(admin.RelatedOnlyFieldListFilter):
+    """Who said so."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.title = "who said so"
 
 
 @admin.register(Hold)
@@ -74,10 +78,11 @@ class HoldAdmin(VisibleAdmin):
     """Holds on runs that the user may see."""
 
     form = HoldForm
-    actions = (lift,)
+    actions = ("lift",)
+    delete_confirmation_template = "admin/retention/hold/lift.html"
     visible_through = worded_through = "run"
-    list_display = ("run_name", "stands", "reason", "by", "until", "said")
-    list_filter = (StandsFilter, TrainerOfRunFilter, ("by", admin.RelatedOnlyFieldListFilter))
+    list_display = ("run_name", "stands", "reason", "who", "ends", "said")
+    list_filter = (StandsFilter, TrainerOfRunFilter, ("by", WhoFilter))
     list_select_related = ("run", "by")
     search_fields = ("reason__icontains", "=by__username")
     exact = ("reason__icontains", "by__username")
@@ -86,25 +91,46 @@ class HoldAdmin(VisibleAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Hold | None = None) -> list[Any]:
         """The run is chosen once."""
-        return ["run_link", "reason", "until", "by", "said"] if obj else ["run", "reason", "until"]
+        return ["run_link", "reason", "until", "who", "said"] if obj else ["run", "reason", "until"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Hold | None = None) -> list[str]:
         """Who said so, when, and of which run."""
-        return ["run_link", "by", "said"] if obj else []
+        return ["run_link", "who", "said"] if obj else []
 
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
         """A run by its number, of those that the user may see: a list of 100,000 is no choice."""
-        kwargs |= {"queryset": Run.objects.visible_to(request.user), "widget": AdminIntegerFieldWidget,
-                   "help_text": "Its number, as the address of its page has it: 7 of /runs/7/."}
-        field = db_field.formfield(**kwargs)
-        field.error_messages["invalid_choice"] = "There is no such run that you may see."
-        return field
+        if db_field.name != "run" or request is None:
+            return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[arg-type]
+        return db_field.formfield(
+            queryset=Run.objects.visible_to(request.user), widget=AdminBigIntegerFieldWidget,
+            help_text="Its number, as the address of its page has it: 7 of /runs/7/.",
+            error_messages={"invalid_choice": "There is no such run that you may see."})
 
     def get_actions(self, request: HttpRequest) -> Any:
         """Nothing is deleted here, holds are lifted."""
         actions = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+    @admin.action(description="Lift…", permissions=["delete"])
+    def lift(self, request: HttpRequest, queryset: QuerySet[Hold]) -> HttpResponseBase | None:
+        """Ask once more, then let go of them."""
+        holds = list(queryset.select_related("run")[: AT_ONCE + 1])
+        if len(holds) > AT_ONCE:
+            self.message_user(request, f"At most {AT_ONCE:,} holds at once: choose fewer.", messages.ERROR)
+            return None
+        if not request.POST.get("post"):
+            context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Lift holds", "holds": holds}
+            return TemplateResponse(request, self.delete_confirmation_template, context)
+        for hold in holds:
+            self.delete_model(request, hold)
+        self.message_user(request, f"{len(holds):,} run{'s are' if len(holds) != 1 else ' is'} not held any more.")
+        return None
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """The same for one."""
+        hold = self.get_object(request, unquote(object_id))
+        return super().delete_view(request, object_id, {"title": "Lift hold", "holds": [hold], **(extra_context or {})})
 
     def has_change_permission(self, request: HttpRequest, obj: Hold | None = None) -> bool:
         """Whoever may hold a run may give a hold another reason or end."""
@@ -118,11 +144,6 @@ class HoldAdmin(VisibleAdmin):
     def delete_model(self, request: HttpRequest, obj: Hold) -> None:
         """By that door, too."""
         holding.lift(request, obj.run)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Hold]) -> None:
-        """One by one, each with its line in the audit trail."""
-        for hold in queryset.select_related("run"):
-            holding.lift(request, hold.run)
 
     @admin.display(description="run", ordering="run__name")
     def run_name(self, hold: Hold) -> str:
@@ -138,6 +159,16 @@ class HoldAdmin(VisibleAdmin):
     def stands(self, hold: Hold) -> str:
         """Whether it holds now."""
         return "holds" if hold.holds(now()) else "is over"
+
+    @admin.display(description="by", ordering="by__username")
+    def who(self, hold: Hold) -> str:
+        """Who said so."""
+        return hold.by.get_username() if hold.by else "–"
+
+    @admin.display(description="until", ordering="until")
+    def ends(self, hold: Hold) -> str:
+        """When it ends; a dash where it must be lifted."""
+        return utc(hold.until)
 
     @admin.display(description="since", ordering="created")
     def said(self, hold: Hold) -> str:

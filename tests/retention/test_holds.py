@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,11 +87,16 @@ def test_the_admin_puts_a_hold_on_changes_it_and_lifts_it(run: Run, bob: User, a
     signed_in(ada).post(change, {"reason": "law", "until": "2999-01-31"})
     hold.refresh_from_db()
     assert (hold.by, hold.reason, hold.until.hour) == (ada, "law", 12)
-    client.post(LIST, {"action": "lift", "_selected_action": [hold.pk], "post": "yes"})
+    asked = client.post(LIST, {"action": "lift", "_selected_action": [hold.pk]}).content.decode()
+    assert Hold.objects.exists() and "law</li>" in asked
+    form = dict(re.findall('type="hidden" name="(_selected_action|action|post)" value="([^"]*)"', asked))
+    assert "1 run is not held any more" in client.post(LIST, form, follow=True).content.decode()
     assert not Hold.objects.exists()
     assert trail() == [("bob", "hold", "for the paper"), ("ada", "hold", "law"), ("bob", "lift hold", "law")]
     client.post(f"{LIST}add/", said)
-    client.post(f"{LIST}{Hold.objects.get().pk}/delete/", {"post": "yes"})
+    gone = f"{LIST}{Hold.objects.get().pk}/delete/"
+    assert "for the paper</li>" in client.get(gone).content.decode()
+    client.post(gone, {"post": "yes"})
     assert not Hold.objects.exists() and len(trail()) == 5
 
 
