@@ -7,6 +7,7 @@ as they are shown.  The digest is keyed, so that nobody can try passwords on it.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,10 @@ from django.utils.crypto import salted_hmac
 
 from runs import redact
 from runs.readers.plain import plain
+
+#: A name that was masked: what it is now, and the digest of what it was (of a cut metric's: runs/series.py).
+_MASKED = re.compile(
+    rf"(.*{re.escape(redact.MASK)}.*)(~(?:[0-9a-f]{{8}}|[0-9a-f]{{64}})(?:~earlier(?:-\d+)?)?)", re.DOTALL)
 
 
 @lru_cache(maxsize=20_000)
@@ -42,6 +47,25 @@ def words(said: str) -> str:
     """A path as a log has it, which may be an address or lie in somebody's home (that alone needs no digest)."""
     clean = redact.text(said)
     return clean if clean in (said, redact.home(said)) else f"{clean}~{_digest(said)}"
+
+
+def name_again(said: str) -> str:
+    """A stored name masked: as it stands where that was done before, by rules that may be newer."""
+    before = _MASKED.fullmatch(said)
+    return redact.text(before[1]) + before[2] if before else name(said)
+
+
+def path_again(said: str) -> str:
+    """Likewise a path, each of its names by itself."""
+    return "/".join(map(name_again, said.split("/")))
+
+
+def words_again(said: str) -> str:
+    """Likewise a path as a log has it, or as a scan found it."""
+    if redact.MASK in said and path_again(said) == said:
+        return said
+    before = _MASKED.fullmatch(said)
+    return redact.text(before[1]) + before[2] if before else words(said)
 
 
 def _digest(said: str) -> str:

@@ -253,7 +253,7 @@ def _difference(
     differs = (
         any(getattr(known, name) != value for name, value in facts.items())
         or known.files_missing
-        or (known.dataset or "") != found.dataset
+        or (known.dataset or "") != masks.label(found.dataset)[:500]
     )
     # by what was read of them: a sync that was cut off after the facts were written still owes them
     read = {name: (seen.get("size"), seen.get("mtime_ns")) for name, seen in known.sidecars.items()}
