@@ -23,6 +23,7 @@ from retention.inventory import LIST, Inventory
 from retention.models import PlannedRun
 from retention.trash import lying, open_trash, places
 from retention.turn import Turn
+from retention.unpacking import PREFIX
 from runs import audit, masks, volumes
 from runs.models import Run, Source
 from runs.readers.naming import PUSHED
@@ -41,6 +42,7 @@ class State(StrEnum):
     WHOLE = "can be brought back"
     HALF = "its deletion has begun"
     EMPTY = "only its list is left"
+    RESTORING = "being restored, or left by a restore that was killed: the next one removes it"
     UNKNOWN = "no list says what it was"
 
 
@@ -185,7 +187,7 @@ def _known(names: Collection[bytes]) -> set[bytes]:
 def _look(trash: int, name: bytes, marks: Collection[bytes], sources: tuple[Source, ...]) -> Stranger:
     inventory, at = _list(trash, name) if LIST in marks and graves.NAME.fullmatch(os.fsdecode(name)) else (None, None)
     left = [name + mark for mark in (b"", graves.PURGING) if mark in marks]
-    state = State.UNKNOWN
+    state = State.RESTORING if name.startswith(PREFIX) else State.UNKNOWN
     if inventory is not None:
         state = State.EMPTY if not left else State.WHOLE if left == [name] else State.HALF
     return Stranger(_words(name), state, sources, inventory, at, tuple(_entries(trash, left)))

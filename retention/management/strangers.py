@@ -31,8 +31,8 @@ def handle(command: CleaningCommand, options: dict[str, Any]) -> None:
         return show(command, options)
     try:
         one = strangers.named(name)
-        if one.state == State.UNKNOWN:
-            raise Refused("no list says what it was, so that no cleanup put it there: look at it by hand")
+        if one.inventory is None:
+            raise Refused(f"{one.state}: it is left alone")
         restore(one, command, options) if options["restore"] else delete(one, command, options)
     except (Refused, OSError) as error:
         command.complain(options, f"{console.cell(name).plain}: {error}")
@@ -100,7 +100,8 @@ def agreed(one: Stranger, command: CleaningCommand, options: dict[str, Any]) -> 
         return True
     if options["json"] or not console.is_terminal():
         command.refuse(f"Nothing was deleted: there is nobody to ask. --confirm {one.name} does it without.")
-    question = f"{one.name} ({size(one.size)}, {one.files:,} files) has no archive here. Type its name to delete it for ever: "
+    files = f"{one.files:,} file{'s' * (one.files != 1)}"
+    question = f"{one.name} ({size(one.size)}, {files}) has no archive here. Type its name to delete it for ever: "
     return (console.ask(question) or "").strip() == one.name
 
 

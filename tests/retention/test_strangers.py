@@ -12,9 +12,10 @@ import pytest
 from retention import graves
 from retention.models import Plan, Tombstone
 from runs import volumes
-from runs.models import AuditEntry, Run, Source
+from runs.models import AuditEntry, Run
 from tests.retention.oldruns import content, run_at, source_at
 from tests.retention.test_cleanup_command import asked, command
+from tests.retention.test_cleanup_terminal import Terminal
 from tests.retention.test_work_kill import killed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,13 +50,14 @@ def strange(*words: str) -> tuple[int, str, str]:
 
 def test_they_are_listed_with_size_age_and_where_they_lay_and_what_a_cleanup_knows_is_not(scene):
     run_at(scene.source, "known"), command("--select", "all", "--no-archive", "--yes")
-    (scene.trash / "by hand.tar").write_text("x" * 5), (scene.trash / "\udcff").mkdir()
+    (scene.trash / "by hand.tar").write_text("x" * 5), (scene.trash / "\udcff").mkdir(), (scene.trash / "restore-1").mkdir()
     before, known = sorted(os.listdir(scene.trash)), Tombstone.objects.get().grave
     code, out, err = strange()
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines()}
     assert (code, err) == (0, "") and known not in out and "'\\xff'" in lines
     assert re.search(r" 2\.9 KiB 2 \d.* ago can be brought back$", lines[scene.name])
-    assert "no list says what it was" in lines["'by"] and sorted(os.listdir(scene.trash)) == before
+    assert "no list says" in lines["'by"] and "left by a restore" in " ".join(out.split())
+    assert sorted(os.listdir(scene.trash)) == before
     (told, *_) = asked("--strangers")["strangers"]
     assert (told["name"], told["path"], told["source"], told["size"]) == (scene.name, "ds/run", scene.source.pk, 3010)
     assert 0 <= told["age_seconds"] < 60 and [one["id"] for one in told["sources"]] == [scene.source.pk, scene.other.pk]
@@ -99,20 +101,22 @@ def test_one_is_deleted_only_by_its_typed_name_and_only_as_it_was_buried(scene):
 
 
 @pytest.mark.parametrize("words", [("--restore",), ("--delete", "--confirm")])
-def test_killed_after_the_deed_it_is_told_and_ended_by_asking_again(words, tmp_path, settings):
-    length, cut, back = 0, True, words == ("--restore",)
-    while cut:
-        length += 1
-        scene = Scene(tmp_path / str(length), settings)
-        said = ("cleanup", "--strangers", *(word for flag in words for word in (flag, scene.name)))
-        cut = killed(length, said, [(volumes, "commit"), (graves, "forget")])
-        if cut:
-            killed(-1, said)
-        assert os.listdir(scene.trash) == [".reserve"] and content(scene.place) == (scene.held if back else {})
-        assert {one.details["grave"] for one in scene.told(f"{'restore' if back else 'purge'} stranger")} >= {scene.name}
-        for model in (Run, Source):
-            model.objects.all().delete()
-    assert length == 3
+@pytest.mark.parametrize("deed", [(volumes, "commit"), (graves, "forget")])
+def test_killed_after_the_deed_it_is_told_and_ended_by_asking_again(words, deed, scene):
+    back = words == ("--restore",)
+    said = ("cleanup", "--strangers", *(word for flag in words for word in (flag, scene.name)))
+    assert killed(1, said, [deed]) and os.listdir(scene.trash) != [".reserve"]
+    killed(-1, said)
+    assert os.listdir(scene.trash) == [".reserve"] and content(scene.place) == (scene.held if back else {})
+    assert {one.details["grave"] for one in scene.told(f"{'restore' if back else 'purge'} stranger")} == {scene.name}
+
+
+def test_a_mere_yes_on_a_terminal_deletes_nothing(scene):
+    terminal = Terminal("cleanup", "--strangers", "--delete", scene.name)
+    assert "(2.9 KiB, 2 files) has no archive here" in terminal.until("Type its name to delete it for ever:")
+    terminal.answer("yes")
+    code, rest = terminal.end()
+    assert (code, "Nothing was deleted." in rest) == (0, True) and content(scene.trash / scene.name) == scene.held
 
 
 def commits(scene: Scene) -> list[AuditEntry]:
