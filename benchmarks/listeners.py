@@ -22,6 +22,8 @@ from functools import partial
 VERSION = re.compile(rb'"version": ?(\d+)')
 SEQ = re.compile(rb'"seq":(\d+)')
 ZERO = bytes(4)
+#: As static/js/live.js: frames of which one is answered, seconds after which the last one is.
+FEW, SOON = 4, 0.25
 
 
 class Listener(asyncio.Protocol):
@@ -37,6 +39,8 @@ class Listener(asyncio.Protocol):
         self.data = b""
         self.open = self.closed = False
         self.seen: list[tuple[int, float]] = []
+        self.newest = self.answered = 0
+        self.soon: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the socket."""
@@ -82,7 +86,18 @@ class Listener(asyncio.Protocol):
         elif versions := VERSION.findall(body):
             self.seen.append((min(map(int, versions)), now))
         if kind == 1 and (number := SEQ.search(body)):
-            self.say(b'{"ack":%s}' % number[1])
+            self.newest = int(number[1])
+            if self.newest - self.answered >= FEW:
+                self.acknowledge()
+            elif self.soon is None:
+                self.soon = asyncio.get_running_loop().call_later(SOON, self.acknowledge)
+
+    def acknowledge(self) -> None:
+        """Answer what has come."""
+        if self.soon:
+            self.soon.cancel()
+        self.answered, self.soon = self.newest, None
+        self.say(b'{"ack":%d}' % self.newest)
 
     def say(self, text: bytes) -> None:
         """One text frame; its mask is zero, which changes nothing."""

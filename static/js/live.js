@@ -26,6 +26,8 @@ const [FIRST_WAIT, LONGEST_WAIT] = [1000, 30_000];
 //: A page that nobody looks at for so long closes its socket; one that hears nothing for so long has lost it.
 const [HIDDEN, SILENT] = [5 * 60_000, 50_000];
 const MOST = 1000;
+//: Frames of which one is answered, and milliseconds after which the last one is.
+const [FEW, SOON] = [4, 250];
 //: Codes by which the server closes for good, and what is then told.
 const ENDED = { 4401: "signed out", 4403: "not allowed" };
 
@@ -192,7 +194,20 @@ function receive(data) {
     if (frame.sources) tell("sources");
     if (frame.refused) console.warn(`/ws/live/: ${frame.refused}`);
   }
-  if (frame.seq !== undefined && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ack: frame.seq }));
+  if (frame.seq !== undefined) acknowledge(socket, frame.seq);
+}
+
+// Of a quick succession every fourth frame is answered, and the last one soon: hearing of it is a third of a frame's work.
+// A hidden page has slow clocks, and answers each.
+function acknowledge(mine, seq) {
+  const said = () => {
+    clearTimeout(mine.soon);
+    [mine.answered, mine.soon] = [mine.newest, 0];
+    if (mine.readyState === WebSocket.OPEN) mine.send(JSON.stringify({ ack: mine.newest }));
+  };
+  mine.newest = seq;
+  if (document.hidden || seq - (mine.answered || 0) >= FEW) said();
+  else mine.soon ||= setTimeout(said, SOON);
 }
 
 // What the page shows is looked up once a frame: a list of a hundred rows gets as many fragments in one.
