@@ -38,7 +38,7 @@ from retention.inventory import LIST, NEW, Inventory, remove
 from retention.trash import open_trash, reserve, trash_of, trash_with
 from runs.readers.tree import join
 
-__all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "trash_of"]
+__all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "ready", "trash_of", "whole"]
 
 PURGING = b".purging"
 NAME = re.compile(r"[0-9A-Za-z_-]{1,100}")
@@ -53,6 +53,16 @@ class Grave:
     inode: int
     entries: tuple[Entry, ...]
     changed: tuple[Entry, ...] = ()
+
+
+def ready(root: bytes | str, path: bytes) -> None:
+    """Refused where we may not move a run: told before it is archived for nothing, each time anew."""
+    trash = trash_of(root)
+    with open_parent(root, path) as (parent, last):
+        # a folder that goes elsewhere is written itself: its ".." changes
+        places = [name for name in (trash, b".", last) if lies(parent, name)]
+        if not all(os.access(place, os.W_OK, dir_fd=parent) for place in places):
+            raise Refused(f"cannot be moved: its volume is read-only, or the user with the id {os.geteuid()} may not write there")
 
 
 def bury(root: bytes | str, path: bytes, name: str, expected: str) -> Grave:
@@ -97,6 +107,12 @@ def grown(root: bytes | str, name: str, expected: str) -> list[Entry]:
         if inventory.digest != expected:
             raise Refused(f"something else lies in the trash as {name}")
         return inventory.changes(_listing(trash, grave))
+
+
+def whole(root: bytes | str, name: str) -> bool:
+    """Whether a buried run lies there with all its files; not where its purge has begun.  Gone where no trash knows it."""
+    with closing(trash_with(root, grave := _bytes(name))) as trash:
+        return lies(trash, grave)
 
 
 def purge(root: bytes | str, name: str, progress: Callable[[int], None] = lambda freed: None) -> int:

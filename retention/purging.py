@@ -66,7 +66,13 @@ def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report =
 
 
 def _purge(tomb: Tombstone, at: datetime, report: Report) -> Purged | Kept:
-    if tomb.planned.step != Step.PURGING and (why := _kept(tomb, at) or _unreliable(tomb) or _kept_now(tomb, at)):
+    try:
+        begun = not graves.whole(tomb.source.root, tomb.grave) and tomb.planned.step == Step.PURGING
+    except (files.Refused, OSError) as error:
+        return Kept(tomb, str(error))
+    if not begun and (why := _kept(tomb, at) or _unreliable(tomb) or _kept_now(tomb, at)):
+        if tomb.planned.step == Step.PURGING:  # somebody was killed between the word and the deed
+            journal.mark(tomb.planned, Step.BURIED)
         return Kept(tomb, why)
     try:
         freed = graves.purge(tomb.source.root, tomb.grave, lambda freed: report(Progress(tomb.run.name, "purging", freed)))

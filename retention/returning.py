@@ -75,7 +75,7 @@ def _brought(run: Run, author: str, report: Report) -> Tombstone:
 
 
 def _bring(tomb: Tombstone, author: str, report: Report) -> None:
-    if tomb.planned.step == Step.PURGING:
+    if tomb.planned.step == Step.PURGING and not graves.whole(tomb.source.root, tomb.grave):
         raise files.Refused("is being purged: cleanup --purge ends that, then it can come from its archive")
     if tomb.planned.step != Step.RESTORING:
         _refuse_occupied(tomb)

@@ -98,6 +98,8 @@ def _archive(planned: PlannedRun, parents: Parents, report: Report) -> None:
     if why := _kept(planned, parents):
         return journal.mark(planned, Step.SKIPPED, why)
     try:
+        if not planned.plan.keeps:
+            graves.ready(planned.run.source.root, bytes(planned.path))
         to = destinations.at(settings.TRAINMON_ARCHIVE)
         to.refuse_within(Source.objects.values_list("root", flat=True))
         row, there = _place(planned, to)
@@ -227,7 +229,7 @@ def _moved(planned: PlannedRun) -> list[str]:
     except OSError as error:
         if lies(planned):
             return []
-        raise files.Refused(f"cannot be moved: {error}") from None
+        raise files.Refused(f"cannot be moved: {error.strerror or error}") from None
     return [files.shown(entry.path) for entry in grave.changed][:100]
 
 

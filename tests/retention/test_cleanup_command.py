@@ -14,7 +14,7 @@ from django.utils.timezone import now
 from retention import plan
 from retention.candidates import candidates
 from retention.console import colour
-from retention.models import Hold, Plan, Tombstone
+from retention.models import Archive, Hold, Plan, PlannedRun, Tombstone
 from retention.turn import turn
 from runs.models import AuditEntry, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
@@ -259,6 +259,31 @@ def test_a_run_that_is_pinned_or_held_in_the_trash_is_not_purged(source, archive
     code, _, err = command("--purge")
     assert code == 1 and "pinned" in err and "is held: audit" in err
     assert stages() == {"a": "buried", "b": "buried"}
+
+
+def test_a_run_that_cannot_be_moved_is_not_archived_each_time_for_nothing(source, archives):
+    run_at(source, "a")
+    (Path(source.root).parent / ".trainmon-trash").mkdir(mode=0o755)
+    code, _, err = command("--select", "all", "--yes")
+    assert code == 1 and "failed: was not archived:" in err and "mode 0700" in err
+    assert not archives.exists() and not Archive.objects.exists() and stages() == {"a": "active"}
+
+
+def test_a_purge_that_found_no_volume_deletes_nothing_later_that_is_held_meanwhile_and_can_be_undone(source, archives):
+    run, root = run_at(source, "a"), Path(source.root)
+    command("--select", "all", "--yes", "--grace", "0d")
+    trash, away = root.parent / ".trainmon-trash", root.parent / "away"
+    trash.rename(away)
+    code, _, err = command("--purge")
+    assert code == 1 and "is the right volume mounted?" in err and PlannedRun.objects.get().step == "buried"
+    away.rename(trash)
+    PlannedRun.objects.update(step="purging")  # as a kill leaves it that comes before the first file is deleted
+    hold = Hold.objects.create(run=run, reason="audit")
+    code, _, err = command("--purge")
+    assert code == 1 and "is held: audit" in err and PlannedRun.objects.get().step == "buried"
+    hold.delete()
+    PlannedRun.objects.update(step="purging")
+    assert command(str(run.pk), name="restore")[0] == 0 and stages() == {"a": "active"} and (root / "a/sub/file-1").exists()
 
 
 def test_a_buried_run_that_grows_is_not_purged_but_named(source, archives):

@@ -364,6 +364,23 @@ def test_a_full_volume_can_be_cleaned_up(tmp_path):
     assert told == ["/root/.trainmon-trash", "ENOSPC", "['.trainmon-trash', 'filler']", "True"]
 
 
+def test_a_run_on_a_volume_that_is_read_only_is_known_to_stay_before_anything_is_done(tmp_path):
+    plant(tmp_path, {"root": {}})
+    mounts = "mount -t tmpfs none root; mkdir root/run; echo x > root/run/events"
+    program = """
+import subprocess
+from retention.files import Refused
+from retention.graves import ready
+ready("root", b"run")
+subprocess.run(["mount", "-o", "remount,ro", "root"], check=True)
+try:
+    ready("root", b"run")
+except Refused as why:
+    print(why)
+"""
+    assert in_a_mount_namespace(tmp_path, mounts, program).startswith("cannot be moved: its volume is read-only")
+
+
 def test_a_volume_without_any_room_loses_nothing(root, monkeypatch):
     before = seen(root)
     monkeypatch.setattr(inventory, "_written", lambda *_: False)
