@@ -22,6 +22,7 @@ class Question:
     status: str = ""
     older_than: timedelta | None = None
     most: int | None = None
+    dataset_name: str = ""
 
     @property
     def filters(self) -> bool:
@@ -31,7 +32,8 @@ class Question:
     def __str__(self) -> str:
         if self.ids:
             return f"{len(self.ids):,} by hand"
-        said = {"trainer": self.trainer, "dataset": self.dataset, "status": self.status, "at most": self.most}
+        dataset = self.dataset_name or self.dataset
+        said = {"trainer": self.trainer, "dataset": dataset, "status": self.status, "at most": self.most}
         if self.older_than is not None:
             said["older than"] = duration(self.older_than.total_seconds())
         return ", ".join(f"{name} {value}" for name, value in said.items() if value)

@@ -78,6 +78,11 @@ def kind_of(mode: int) -> str:
     return KINDS.get(mode & 0o170000, "other")
 
 
+def odd(mode: int) -> str:
+    """What a thing is that is neither a file nor a folder, for people."""
+    return {stat.S_IFLNK: "a symlink", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(mode), "a device")
+
+
 class Descent:
     """One descriptor that goes down a tree and up again; it never leaves the folder where it began."""
 

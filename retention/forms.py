@@ -107,7 +107,7 @@ class Asked(forms.Form):
         trainer, dataset = said.get("trainer"), said.get("dataset")
         return Question(
             tuple(said.get("run") or ()), trainer.slug if trainer else "", dataset.pk if dataset else None,
-            said.get("status") or "", said.get("older_than"), said.get("most"))
+            said.get("status") or "", said.get("older_than"), said.get("most"), dataset.name if dataset else "")
 
     @property
     def manner(self) -> plan.Options:

@@ -144,9 +144,9 @@ def look(candidate: Candidate, at: datetime) -> Seen:
 def judged(entries: list[files.Entry], at: datetime) -> Seen:
     """What a listing comes to; Refused where it holds what is no file and no folder, or was written a moment ago."""
     newest = size = count = 0
-    for path, kind, _, _, bytes_, mtime_ns, *_ in entries:
+    for path, kind, _, _, bytes_, mtime_ns, mode, *_ in entries:
         if kind == "other":
-            raise files.Refused(f"holds {files.shown(path)}, which is neither a file nor a folder")
+            raise files.Refused(f"holds {files.shown(path)}, {files.odd(mode)}: only files and folders are cleaned up")
         if kind == "file":
             size, count = size + bytes_, count + 1
         newest = max(newest, mtime_ns)

@@ -35,7 +35,7 @@ def asking() -> Iterator[None]:
     except OSError as error:
         raise OSError(error.errno, redact.text(error.strerror or str(error))) from None
     except Exception as error:
-        raise OSError(redact.text(f"{type(error).__name__}: {error}")) from None
+        raise OSError(redact.text(f"{error} ({type(error).__name__})")) from None
 
 
 class Reading(io.RawIOBase):

@@ -108,6 +108,10 @@ def copy_out(run: Run, folder: Path, author: str, report: Report = silent) -> Ba
     row = run.archives.filter(state=Archive.State.VERIFIED).first()
     if row is None:
         raise files.Refused("has no archive that was checked")
+    if os.path.lexists(folder):
+        raise files.Refused(f"something lies at {files.shown(bytes(folder))} already; nothing is ever restored over it")
+    if not folder.parent.is_dir():
+        raise files.Refused(f"{files.shown(bytes(folder.parent))}, in which it was to be restored, is no folder that is there")
     _unpack(row, str(folder.parent), bytes(Path(folder.name)), report)
     volumes.commit([str(folder)], author)
     audit.record(None, "unpack archive", run, by=author, archive=row.name, to=str(folder), bytes=row.size)

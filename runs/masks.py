@@ -14,6 +14,7 @@ from typing import Any
 from django.utils.crypto import salted_hmac
 
 from runs import redact
+from runs.readers.naming import display
 from runs.readers.plain import plain
 
 #: A name that was masked: what it is now, and the digest of what it was (of a cut metric's: runs/series.py).
@@ -34,8 +35,8 @@ def path(said: str) -> str:
 
 
 def shown(raw: bytes | memoryview[Any]) -> str:
-    """The path for people: bytes that are not UTF-8 are escaped, too."""
-    return path(bytes(raw).decode(errors="backslashreplace"))
+    """The path for people: what is not UTF-8 or cannot be printed is escaped."""
+    return display(path(bytes(raw).decode(errors="backslashreplace")).encode())
 
 
 def label(said: str) -> str:

@@ -65,5 +65,5 @@ def pattern(name: bytes) -> str:
 
 
 def _is_masked(part: bytes) -> bool:
-    shown = masks.shown(part)
+    shown = masks.path(part.decode(errors="backslashreplace"))
     return shown.encode(errors="replace") != part

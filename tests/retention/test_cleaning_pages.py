@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from retention import work
 from retention.models import Hold, Plan
 from retention.turn import turn
 from runs.models import AuditEntry, Bookmark, Run, Source
-from tests.retention.oldruns import content, run_at, source_at
+from tests.retention.oldruns import aged, content, run_at, source_at
 from tests.retention.test_cleanup_command import asked as console
 from tests.runs.conftest import ada, alice, bob, lora, signed_in  # noqa: F401
 from tests.runs.factories import make_trainer, make_user
@@ -80,6 +81,21 @@ def test_what_was_typed_and_confirmed_is_done_and_told(source, bob):  # noqa: F8
     assert "data-poll" not in done and "<b>1</b> of 2 runs moved to the trash" in done and "is pinned" in done
     assert Run.objects.get(pk=gone.pk).lifecycle_stage == "buried" and (Path(source.root) / "b").is_dir()
     assert f">{plan.pk}</a>" in page(bob, "").content.decode()
+
+
+def test_a_dataset_is_called_by_its_name_and_runs_of_one_name_are_told_apart(source, bob):  # noqa: F811
+    run = run_at(source, "nightly/run", dataset="nightly", name="run")
+    os.mkfifo(Path(source.root) / "nightly/run/pipe")
+    aged(Path(source.root) / "nightly/run", 30)
+    staying = page(bob, "preview/", dataset=run.dataset_id).content.decode()
+    assert "holds &#x27;pipe&#x27;, a FIFO: only files and folders are cleaned up" in staying and "<small>nightly</small>" in staying
+    (Path(source.root) / "nightly/run/pipe").unlink()
+    aged(Path(source.root) / "nightly/run", 30)
+    confirm(bob, page(bob, "preview/", dataset=run.dataset_id), typed="1")
+    Run.objects.update(pinned=True)
+    carried_out(plan := Plan.objects.get().pk)
+    done = page(bob, f"{plan}/").content.decode()
+    assert "dataset nightly" in done and "<small>nightly</small>" in done and "is pinned" in done
 
 
 def test_what_changed_since_the_preview_is_shown_again_and_nothing_is_done(source, bob):  # noqa: F811

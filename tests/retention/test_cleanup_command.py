@@ -313,6 +313,10 @@ def test_an_archive_is_unpacked_elsewhere_and_the_registry_stays_as_it_is(source
     before = content(Path(source.root) / "a")
     command("--select", "all", "--yes")
     assert command(str(run.pk), "--to", str(tmp_path / "copy"), name="restore")[0] == 0
+    code, _, err = command(str(run.pk), "--to", str(tmp_path / "copy"), name="restore")
+    assert code == 1 and f"something lies at '{tmp_path}/copy' already" in err
+    code, _, err = command(str(run.pk), "--to", str(tmp_path / "no/copy"), name="restore")
+    assert code == 1 and f"'{tmp_path}/no', in which it was to be restored, is no folder" in err
     assert content(tmp_path / "copy") == before and stages() == {"a": "buried"}
     assert command(str(run.pk), "--to", "copy", name="restore")[0] == 2
     assert command(str(run.pk), "--to", str(tmp_path / "copy"), name="restore")[0] == 1

@@ -98,7 +98,7 @@ def test_what_lies_in_the_folder_is_asked_too_not_only_the_registry(source):
     aged(folder(linked), 30)
     said = [one.refusal for one in plan_of(fresh, future, linked).chosen]
     assert "was written 1 m" in said[0] and "in the future" in said[1]
-    assert said[2] == "holds 'sub/way-out', which is neither a file nor a folder"
+    assert said[2] == "holds 'sub/way-out', a symlink: only files and folders are cleaned up"
 
 
 def test_the_parent_of_another_run_or_source_and_the_root_stay(source):
