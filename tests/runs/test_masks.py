@@ -22,6 +22,12 @@ def test_each_name_of_a_path_is_masked_by_itself():
     assert masks.path("ds/token=abcdef/run/a.jsonl").endswith("/run/a.jsonl")
 
 
+def test_a_path_that_holds_control_characters_or_turns_its_letters_round_is_shown_with_escapes():
+    raw = "new\nline/\x1b[31m/\u202egpj".encode() + b"/\xff"
+    assert masks.shown(raw) == r"new\nline/\x1b[31m/\u202egpj/\xff"
+    assert masks.shown("עברית/😀 a".encode()) == "עברית/😀 a"
+
+
 @pytest.mark.django_db
 def test_two_runs_that_differ_by_a_secret_are_two_read_where_they_lie_and_found_by_what_is_shown(tmp_path: Path, ada: User):
     for secret in (ONE, OTHER):
