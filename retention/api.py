@@ -15,7 +15,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 from rest_framework.response import Response
 
-from retention import orders, plan, selection, standing
+from retention import changes, orders, plan, selection, standing
 from retention.choosing import Question, chosen
 from retention.forms import LONGEST_AGE, LONGEST_GRACE, REASON
 from retention.looking import Patient
@@ -84,6 +84,8 @@ class CleanupOrder(CleanupQuestion):
     """The question of a dry run, and the token that it gave."""
 
     token = serializers.CharField(max_length=64)
+    seen = serializers.CharField(
+        max_length=500_000, default="", allow_blank=True, help_text="As the dry run told it: a 409 then names what changed.")
     why = serializers.CharField(max_length=REASON, default="", allow_blank=True, help_text="For the audit trail.")
 
 
@@ -125,6 +127,7 @@ class DryRun(serializers.Serializer):
     """What a cleanup would do."""
 
     token = serializers.CharField(help_text="Good for exactly these runs with exactly these files, done in this way.")
+    seen = serializers.CharField(help_text="How each run that would go stands, in short.")
     going = GoingRun(many=True)
     staying = StayingRun(many=True)
     total = CleanupTotal()
@@ -211,11 +214,15 @@ class Changed(APIException):
     default_code = "changed"
     default_detail = "What would go is not what this token was given for; nothing was done. Look at a new dry run."
 
+    def __init__(self, made: plan.Draft, seen: str) -> None:
+        super().__init__()
+        words = changes.since(seen, changes.shown(made)) if seen else []
+        self.errors = {"runs": words} if words else None
 
-class Nothing(APIException):
+
+class Nothing(Changed):
     """A confirmation by which nothing would go."""
 
-    status_code = 409
     default_code = "nothing-to-do"
     default_detail = "None of these runs may go; nothing was done. A dry run tells why each stays."
 
@@ -239,7 +246,8 @@ class Cleanups(ApiView):
     def post(self, request: Request) -> Response:
         """A dry run: what would go, what must stay and why, and the token that confirms exactly this."""
         said, at = CleanupQuestion.body(request), now()
-        return Response(outline(_draft(request, said, at), at))
+        made = _draft(request, said, at)
+        return Response(outline(made, at) | {"seen": changes.seen(changes.shown(made))})
 
 
 class ConfirmCleanup(ApiView):
@@ -253,13 +261,13 @@ class ConfirmCleanup(ApiView):
         said = CleanupOrder.body(request)
         made, user = _draft(request, said, now()), request.user
         if not made.going:
-            raise Nothing
+            raise Nothing(made, said["seen"])
         assert user.is_authenticated
         author = plan.Author(user.get_username(), "api", plain(said["why"]), str(question(said)), user, audit.address_of(request))
         try:
             done = orders.clean(made, author, said["token"])
         except plan.Changed:
-            raise Changed from None
+            raise Changed(made, said["seen"]) from None
         except orders.Away as away:
             # it is confirmed, and the janitor finds it
             assert away.plan is not None

@@ -89,7 +89,7 @@ def answer(failure: Exception, context: Mapping[str, Any]) -> HttpResponse | Non
         errors = dict(_by_field(told.detail))
         return Problem(request, told.status_code, "invalid", _in_words(errors), errors, headers)
     code = getattr(told.detail, "code", told.default_code)
-    return Problem(request, told.status_code, code, str(told.detail), None, headers)
+    return Problem(request, told.status_code, code, str(told.detail), getattr(told, "errors", None), headers)
 
 
 def _as_api_exception(failure: Exception) -> APIException | None:

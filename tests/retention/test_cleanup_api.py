@@ -58,6 +58,20 @@ def test_the_token_of_a_dry_run_confirms_it_and_the_run_comes_back_from_the_tras
     assert AuditEntry.objects.filter(action="order restore", why="wanted").exists()
 
 
+def test_a_confirmation_that_is_out_of_date_names_each_run_that_changed(source, bob):  # noqa: F811
+    caller, runs = by_token(bob), [run_at(source, name) for name in "abc"]
+    asked = {"runs": [run.pk for run in runs]}
+    dry = send(caller, "POST", "/api/cleanups/", asked).json()
+    order = asked | {"token": dry["token"], "seen": dry["seen"]}
+    (Path(source.root) / "a/sub/file-1").chmod(0o600)
+    Run.objects.filter(name="b").update(pinned=True)
+    told = problem(send(caller, "POST", "/api/cleanups/confirm/", order), 409, "changed")["errors"]["runs"]
+    assert told == ["What lies in a has changed.", "b would be left alone now: is pinned."]
+    Run.objects.update(pinned=True)
+    assert len(problem(send(caller, "POST", "/api/cleanups/confirm/", order), 409, "nothing-to-do")["errors"]["runs"]) == 3
+    assert not Plan.objects.exists()
+
+
 @pytest.mark.parametrize(("body", "field"), [
     ({}, "request"), ({"runs": []}, "request"), ({"runs": [999_999]}, "runs"), ({"older_than": "soon"}, "older_than"),
     ({"trainer": "router"}, "trainer"), ({"dataset": 2**62}, "dataset"), ({"most": 0}, "most"),
