@@ -60,6 +60,7 @@ class Kept:
         self.silences, self.ask_at, self.memory_at, self.write_at = 0, 0.0, 0.0, 0.0
         self.mounted_again, self.found = False, ""
         self.first = "Its supervisor has begun anew." if row.state in (State.STARTING, State.RUNNING) else ""
+        self.failure = ""
         self.left: list[psutil.Process] = []
         self.untold: list[TensorBoardTransition] = []
         self.fields: dict[str, Any] = {}
@@ -82,7 +83,7 @@ class Kept:
     def rest(self, state: str, reason: str) -> None:
         """End it, if it runs, and say why."""
         self.end()
-        self.pause = self.next_start = 0.0
+        self.pause, self.next_start, self.failure = 0.0, 0.0, ""
         if (self.state, self.reason) != (state, reason):
             self.become(state, reason, socket="", log_tail="", next_try=None)
 
@@ -134,7 +135,8 @@ class Kept:
             self.fail(f"It could not be started: {error}.")
             return
         self.running, self.found, self.silences, self.ask_at = False, "", 0, 0.0
-        reason, self.first = reason or self.first, ""
+        again = f"{self.failure} This is another try." if self.failure else ""
+        reason, self.first = reason or self.first or again, ""
         self.become(State.STARTING, reason, socket=whole.socket, next_try=None, pid=None, started=None, version="")
 
     def queue(self) -> None:
@@ -157,6 +159,7 @@ class Kept:
         log.info("TensorBoard of %s is started anew: %s", self.row.trainer.slug, reason)
         self.end()
         self.restarts += counts
+        self.fields["log_tail"], self.failure = "", ""
         self.start(plan, reason)
 
     def fail(self, reason: str) -> None:
@@ -167,6 +170,7 @@ class Kept:
         self.pause = SHORTEST_PAUSE if steady or not self.pause else min(2 * self.pause, LONGEST_PAUSE)
         self.next_start = time.monotonic() + self.pause
         self.restarts += 1
+        self.failure = reason
         log.warning("TensorBoard of %s: %s", self.row.trainer.slug, reason)
         self.become(State.FAILED, reason, log_tail=tail, socket="", next_try=now() + timedelta(seconds=self.pause))
 
@@ -200,7 +204,7 @@ class Kept:
         path, prefix = self.child.plan.socket, command.prefix(self.row.trainer.slug)
         said = self.answer(lambda: asked.version(path, prefix), READY_EVERY)
         if said is not None and not said.trouble:
-            self.running, self.ask_at = True, 0.0
+            self.running, self.ask_at, self.failure = True, 0.0, ""
             self.become(State.RUNNING, SHARED if self.shared else "", version=said.answer, pid=self.pid(),
                         started=now() - timedelta(seconds=self.child.age), log_tail="")
         elif self.child.age > START_WITHIN:

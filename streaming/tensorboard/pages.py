@@ -106,7 +106,7 @@ def _away(request: HttpRequest, user: User, trainer: Trainer, board: TensorBoard
     if _is_script(request):
         return _expected(_line(f"{stands.title}. {stands.words}", 503, headers))
     tail = ""
-    if board and board.state == State.FAILED and user.has_perm("runs.change_source"):
+    if board and board.state in (State.FAILED, State.STARTING) and user.has_perm("runs.change_source"):
         tail = "\n".join(redact.text(line) for line in board.log_tail.splitlines()[-LINES:])
     context = {"trainer": trainer, "board": board, "stands": stands, "tail": tail}
     page = render(request, "tensorboard_away.html", context, status=503)
@@ -132,7 +132,7 @@ def standing(board: TensorBoard | None) -> Standing:
         words = "It slept while nobody looked. This page opens it as soon as it answers."
         return Standing("TensorBoard wakes up", words, 2, True)
     words = "It reads the logs first; that takes the longer the more there are. This page opens it as soon as it answers."
-    return Standing("TensorBoard starts", words, 2, True)
+    return Standing("TensorBoard starts", f"{why} {words}".strip() if board.state == State.STARTING else words, 2, True)
 
 
 def _line(words: str, status: int, headers: dict[str, str] | None = None) -> HttpResponse:

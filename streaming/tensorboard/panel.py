@@ -101,8 +101,8 @@ class Panel:
 
     @property
     def log_tail(self) -> str:
-        """The end of its log, for those who keep it."""
-        if self.board.state != State.FAILED or not self.may_change:
+        """The end of its log as it failed, for those who keep it; also while it is tried again, which takes far longer."""
+        if self.board.state not in (State.FAILED, State.STARTING) or not self.may_change:
             return ""
         return "\n".join(redact.text(line) for line in self.board.log_tail.splitlines()[-40:])
 

@@ -75,6 +75,10 @@ def test_a_failed_one_says_why_and_shows_operators_its_log(alice: User, bob: Use
         assert "It ended with code 1." in page and "tried again by itself" in page
         assert ("MemoryError" in page) is shown
         assert "hunter2hunter2" not in page
+    TensorBoard.objects.update(state="starting", reason="It ended with code 1. This is another try.")
+    for user, shown in ((alice, False), (bob, True)):
+        page = text(signed_in(user), PAGE)
+        assert "This is another try." in page and ("MemoryError" in page) is shown
 
 
 def test_a_trainer_without_one_says_what_makes_it(alice: User, lora: Trainer) -> None:

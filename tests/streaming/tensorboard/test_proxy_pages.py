@@ -31,7 +31,7 @@ def test_each_state_says_what_it_is_and_when_to_come_again(lora: Trainer, alice:
     answer = page(alice)
     assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
     assert f"<h1>{title}</h1>" in answer.content.decode()
-    assert (b"the reason of it" in answer.content) == (state in ("stopped", "failed"))
+    assert (b"the reason of it" in answer.content) == (state in ("starting", "stopped", "failed"))
     script = signed_in(alice).get(PAGE + "data/runs")
     assert (script.status_code, script["Content-Type"], script["Retry-After"]) == (
         503, "text/plain; charset=utf-8", answer["Retry-After"])  # fmt: skip

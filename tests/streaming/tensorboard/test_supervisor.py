@@ -316,6 +316,11 @@ def test_one_that_does_not_answer_in_time_has_failed(bare, tmp_path, settings, m
     bare.set(executable=program(tmp_path, settings, "echo I am slow; sleep 100"))
     row = bare.comes(lambda row: row.state == State.FAILED)
     assert row.reason == "It did not answer within 1 s." and row.log_tail == "I am slow"
+    row = bare.comes(lambda row: row.state == State.STARTING)  # for as long again: why it is tried must be told meanwhile
+    assert (row.reason, row.log_tail) == ("It did not answer within 1 s. This is another try.", "I am slow")
+    bare.set(restart_asked=now())
+    row = bare.comes(lambda row: row.reason == "Somebody asked for it.")
+    assert row.log_tail == ""
 
 
 def test_a_program_that_is_not_named_by_the_machine_is_not_run(bare):
