@@ -209,8 +209,11 @@ class Source(models.Model):
 
     @property
     def as_of(self) -> datetime | None:
-        """The moment up to which its runs are known; None where it was never read."""
-        return as_of(self.last_synced, self.followed)
+        """The moment up to which its runs are known; None where it was never read.
+
+        Where the last sync failed (its volume is not refreshed, say), a follower that reads on sees only what was there before.
+        """
+        return as_of(self.last_synced, None if self.status == self.Status.ERROR else self.followed)
 
     @property
     def is_followed(self) -> bool:

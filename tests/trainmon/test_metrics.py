@@ -71,6 +71,8 @@ def test_the_figures_are_those_of_the_registry(source: Source) -> None:
     assert 5 <= told["trainmon_follower_lag_seconds",] < 50 and 42 <= told["trainmon_worker_heartbeat_age_seconds",] < 90
     assert told["trainmon_source_sync_seconds", str(source.pk), "lora"] == 1.5
     assert told["trainmon_tasks_waiting",] == 4 and told["trainmon_database_bytes",] > 1_000_000
+    Source.objects.update(status=Source.Status.ERROR)  # who reads on knows no more than what the failed sync left
+    assert samples()["trainmon_source_lag_seconds", str(source.pk), "lora"] >= 60
 
 
 @pytest.mark.django_db
