@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from retention.candidates import Candidate
 from retention.plan import Draft
 from retention.telling import shown_path
 from retention.work import Progress
+from runs.audit import whoever as whoever  # commands ask it here
 from runs.readers.naming import display
-from runs.readers.plain import plain
 from runs.status import duration
 from runs.units import size
 
@@ -144,14 +143,6 @@ def steps(total: int, archive: bool, *, quiet: bool) -> Iterator[Callable[[Progr
 
 def _progress(*columns: ProgressColumn, quiet: bool) -> RichProgress:
     return RichProgress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty())
-
-
-def whoever() -> str:
-    """The user of this machine who gave the command."""
-    try:
-        return f"{plain(getpass.getuser())[:100]} (console)"
-    except (KeyError, OSError):
-        return "console"
 
 
 def ask(question: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import User
@@ -42,3 +43,11 @@ def record(
 def address_of(request: Any) -> str | None:
     """Where a request came from; None for what is none."""
     return getattr(request, "META", {}).get("REMOTE_ADDR") or None
+
+
+def whoever() -> str:
+    """The user of this machine who gave a command."""
+    try:
+        return f"{plain(getpass.getuser())[:100]} (console)"
+    except (KeyError, OSError):
+        return "console"

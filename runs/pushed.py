@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from django.conf import settings
@@ -23,7 +24,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 
-from runs import masks, signals
+from runs import audit, masks, signals
 from runs.models import Job, Source, Trainer
 from runs.readers.confined import DIRECTORY
 from runs.readers.naming import PUSHED
@@ -71,9 +72,11 @@ def _home() -> str:
 
 
 def _make(trainer: Trainer) -> Source:
-    # another trainer may have had this slug before
-    root = next(root for name in (trainer.slug, f"{trainer.slug}-{trainer.pk}")
-                if not Source.objects.filter(root=(root := os.path.join(_home(), name))).exclude(trainer=trainer).exists())
+    # another trainer may have had this slug before, even one that is known no more: what it sent is not this one's
+    root = os.path.join(_home(), trainer.slug)
+    holder = Source.objects.filter(root=root).first()
+    if (holder.trainer_id != trainer.pk) if holder else (os.path.isdir(root) and os.listdir(root)):
+        root = f"{root}-{trainer.pk}"
     os.makedirs(root, mode=0o750, exist_ok=True)
     source = Source(trainer=trainer, root=root, pushed=True)
     try:
@@ -88,6 +91,27 @@ def _make(trainer: Trainer) -> Source:
             "A source of this site contains its data directory: an admin must move one of them before anything can be pushed."
         ) from None
     return source
+
+
+def forsaken() -> list[str]:
+    """Names of folders in which something lies that was pushed, and of which no source knows any more."""
+    home = _home()
+    known = set(Source.objects.filter(root__startswith=f"{home}/").values_list("root", flat=True))
+    with suppress(FileNotFoundError), os.scandir(home) as found:
+        return sorted(one.name for one in found if one.is_dir(follow_symlinks=False) and one.path not in known)
+    return []
+
+
+def sum_of(name: str) -> tuple[int, int]:
+    """Bytes and files of a folder of what was pushed."""
+    return _walked(os.path.join(_home(), name))
+
+
+def forget(name: str, *, by: str) -> None:
+    """Delete a forsaken folder."""
+    size, files = sum_of(name)
+    audit.record(None, "delete pushed files", by=by, folder=name, bytes=size, files=files)
+    shutil.rmtree(os.path.join(_home(), name))
 
 
 def parts_of(path: str) -> list[bytes]:
@@ -240,12 +264,17 @@ def _sum(source: Source) -> tuple[int, int]:
     with _sums_lock:
         at, used, files = _sums.get(source.pk, (0.0, 0, 0))
     if not at or time.monotonic() - at > SUM_FOR:
-        used = files = 0
-        for above, _, names in os.walk(source.root.encode()):
-            files += len(names)
-            used += sum(_size(os.path.join(above, name)) for name in names)
+        used, files = _walked(source.root)
         with _sums_lock:
             _sums[source.pk] = (time.monotonic(), used, files)
+    return used, files
+
+
+def _walked(root: str) -> tuple[int, int]:
+    used = files = 0
+    for above, _, names in os.walk(os.fsencode(root)):
+        files += len(names)
+        used += sum(_size(os.path.join(above, name)) for name in names)
     return used, files
 
 

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import Count
 
-from runs import audit
+from runs import audit, pushed
 from runs.admin.visible import VisibleAdmin, preformatted
 from runs.models import Source, Trainer
 from runs.roles import sees_everything
@@ -94,6 +94,22 @@ class SourceAdmin(VisibleAdmin):
         if db_field.name == "trainer":
             kwargs["queryset"] = Trainer.objects.visible_to(request.user)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def delete_model(self, request: HttpRequest, obj: Source) -> None:
+        """A source without runs; what was pushed into it stays on disk, and is told."""
+        super().delete_model(request, obj)
+        self._tell_forsaken(request)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Source]) -> None:
+        """Several, likewise."""
+        super().delete_queryset(request, queryset)
+        self._tell_forsaken(request)
+
+    def _tell_forsaken(self, request: HttpRequest) -> None:
+        if left := pushed.forsaken():
+            self.message_user(
+                request, f"Pushed files of {len(left)} folder{'s' * (len(left) != 1)} belong to no source any more: "
+                "manage.py pushed lists and deletes them.", messages.WARNING)
 
     @admin.display(description="last synced", ordering="last_synced")
     def synced(self, source: Source) -> str:

@@ -9,16 +9,18 @@ import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils.timezone import now
 
 from runs import pushed
-from runs.models import ApiToken, Job, Run, Source, Trainer
+from runs.models import ApiToken, AuditEntry, Job, Run, Source, Trainer
 from runs.roles import fill_roles
 from runs.sync import sync
 from tests.runs.api.conftest import Caller, by_token, problem, send
@@ -186,6 +188,33 @@ def test_the_sources_of_two_trainers_never_share_a_folder(lora: Trainer, home: P
     other = Trainer.objects.create(name="other", slug="lora")
     assert pushed.source_of(Trainer.objects.get(pk=lora.pk)) == first
     assert pushed.source_of(other).root == str(home / f"pushed/lora-{other.pk}")
+
+
+def test_what_a_deleted_trainer_pushed_is_told_given_to_nobody_and_deleted_when_asked_for(
+    trainer: Caller, lora: Trainer, ada: User, home: Path,
+) -> None:
+    send(trainer, "POST", EVENTS, batch(record()))
+    root = Path(pushed.source_of(lora).root)
+    page = f"/admin/runs/source/{pushed.source_of(lora).pk}/delete/"
+    told = signed_in(ada).post(page, {"post": "yes"}, follow=True).content.decode()
+    assert "manage.py pushed" in told and not Source.objects.exists() and list(root.iterdir())
+    lora.delete()
+    other = Trainer.objects.create(name="other", slug="lora")
+    theirs = Path(pushed.source_of(other).root)
+    assert theirs.name == f"lora-{other.pk}" and pushed.source_of(other).root == str(theirs)
+
+    def said(*options: str) -> str:
+        out = StringIO()
+        call_command("pushed", *options, stdout=out)
+        return out.getvalue()
+
+    assert said().startswith("lora: 1 file, ")
+    for name, way_out in ((theirs.name, "cleaned up"), ("../pushed", "cleaned up"), ("lora", "--yes")):
+        with pytest.raises(CommandError, match=way_out):
+            said("--delete", name)
+    said("--delete", "lora", "--yes")
+    assert not root.exists() and theirs.exists() and "All that was pushed" in said()
+    assert AuditEntry.objects.get(action="delete pushed files").details["files"] == 1
 
 
 def test_a_source_around_the_data_directory_is_told(trainer: Caller, lora: Trainer, home: Path) -> None:
