@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from retention import archive, files, forgetting, graves, journal
+from retention import archive, files, forgetting, graves, journal, watching
 from retention.candidates import candidates
 from retention.models import Archive, Tombstone
 from retention.turn import Turn
@@ -85,7 +85,7 @@ def _purge(tomb: Tombstone, at: datetime, report: Report) -> Purged | Kept:
 def _stopped(tomb: Tombstone, error: Exception) -> Kept:
     """Nothing was deleted, or not all: the grave says which, and whether somebody still writes there."""
     try:
-        tomb.grew = [files.shown(entry.path) for entry in graves.grown(tomb.source.root, tomb.grave, tomb.digest)][:100]
+        tomb.grew = watching.grown(tomb)
         tomb.save(update_fields=["grew"])
         journal.mark(tomb.planned, Step.BURIED, str(error))
     except files.Refused:

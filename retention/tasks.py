@@ -10,7 +10,7 @@ from typing import Any
 from celery import shared_task
 from django.utils.timezone import now
 
-from retention import janitor, rotation
+from retention import janitor, rotation, watching
 from retention.turn import Busy
 from runs.models import Heartbeat
 
@@ -39,8 +39,11 @@ def purge_due() -> int:
 
 @shared_task(name="retention.tasks.tidy", throws=(Busy,))
 def tidy() -> None:
-    """Each minute: what was cut off, or could not be sent, is gone on with; what is due is purged."""
-    janitor.round()
+    """Each minute: what was cut off, or could not be sent, is gone on with; what is due is purged; the trash is watched."""
+    try:
+        janitor.round()
+    finally:
+        watching.watch(now())
 
 
 @shared_task(name="retention.tasks.heartbeat")

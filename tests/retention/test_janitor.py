@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils.timezone import now
 
-from retention import orders, plan, purging, tasks, work
+from retention import orders, plan, purging, tasks, watching, work
 from retention.candidates import candidates
 from retention.janitor import ripe
 from retention.meter import Meter
@@ -21,6 +21,7 @@ from retention.models import Plan, Tombstone
 from retention.turn import Busy, turn
 from runs.models import AuditEntry, Heartbeat, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
+from tests.runs.conftest import signed_in
 from tests.runs.processes import ROOT, environment
 from tests.streaming.sites import until, valkey_running
 from trainmon.celery import app
@@ -159,6 +160,23 @@ def test_what_is_past_its_time_is_purged_and_what_must_stay_is_not_looked_at_all
     assert (stage(run), stage(pinned)) == ("purged", "buried")
     assert tomb.planned.error == "was not purged: was pinned or bookmarked meanwhile"
     assert (ripe(now()), ripe(now() + timedelta(hours=7))) == ([], [tomb.pk])
+
+
+@pytest.mark.django_db
+def test_a_run_that_somebody_still_writes_to_in_the_trash_is_told_long_before_its_purge(source, bob):
+    run_at(source, "a")
+    ordered(source)
+    tasks.tidy()
+    assert "still writes" not in signed_in(bob).get("/storage/trash/").content.decode()
+    (grave,) = (Path(source.root).parent / ".trainmon-trash").glob("run-*-plan-*/sub")
+    (grave / "late").write_text("still writing")
+    tasks.tidy()
+    tomb = Tombstone.objects.get()
+    assert tomb.grew == ["'sub'", "'sub/late'"] and "still writes" in signed_in(bob).get("/storage/trash/").content.decode()
+    (grave / "later").write_text("later")
+    for minute, files in ((tomb.pk + 1, 2), (tomb.pk, 3)):  # later on it has one minute of an hour
+        watching.watch((tomb.buried_at + timedelta(hours=9)).replace(minute=minute % 60))
+        assert len(Tombstone.objects.get().grew) == files
 
 
 @pytest.mark.django_db
