@@ -27,4 +27,4 @@ USER 10001
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-CMD ["daphne", "-v", "0", "-b", "0.0.0.0", "-p", "8000", "trainmon.asgi:application"]
+CMD ["python", "-m", "trainmon.web", "-v", "0", "-b", "0.0.0.0", "-p", "8000"]

@@ -89,12 +89,12 @@ def main() -> int:
 @contextmanager
 def serving(env: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
     """A web process of the site, warmed up by one request, and like any that was started before: it compiles nothing."""
-    subprocess.run([sys.executable, "-c", "import daphne.cli, trainmon.asgi, trainmon.urls"], cwd=ROOT, env=env, check=True)
+    subprocess.run([sys.executable, "-c", "import trainmon.web, trainmon.asgi, trainmon.urls"], cwd=ROOT, env=env, check=True)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        command = [sys.executable, "-m", "daphne", "--fd", str(listener.fileno()), "trainmon.asgi:application"]
+        command = [sys.executable, "-m", "trainmon.web", "--fd", str(listener.fileno())]
         process = subprocess.Popen(command, cwd=ROOT, env=env, pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
         try:

@@ -17,9 +17,10 @@ os.environ.setdefault("TRAINMON_SERVICE", "web")
 os.environ.setdefault("TRAINMON_DB_POOL", "10")
 
 django.setup(set_prefix=False)
-# REST framework loads these for pages and clients that we do not have: 7 MB
-with absent("requests", "markdown", "pygments"):
-    import rest_framework.compat  # noqa: F401
+# REST framework and Django load these for pages, clients and templates that we do not have: 10 MB
+with absent("requests", "markdown", "pygments", "jinja2"):
+    import rest_framework.compat
+    import rest_framework.test  # noqa: F401
 
 from streaming.routing import sockets  # noqa: E402  Django is set up by now
 from streaming.tensorboard.proxy import Proxy  # noqa: E402

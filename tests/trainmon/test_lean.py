@@ -14,11 +14,11 @@ from trainmon.embedded.programs import ROOT
 
 #: What other programs of ours need, or a page that few open.
 OTHERS = {
-    "aiohttp", "apprise", "fastparquet", "google.protobuf", "markdown", "pandas", "playwright", "pyarrow", "pygments", "pytest",
-    "requests", "rich", "tensorboard", "textual", "watchfiles",
+    "OpenSSL", "aiohttp", "apprise", "fastparquet", "google.protobuf", "jinja2", "markdown", "pandas", "playwright",
+    "pyarrow", "pygments", "pytest", "requests", "rich", "tensorboard", "textual", "watchfiles",
 }  # fmt: skip
 LOADED = """
-import sys, trainmon.asgi
+import sys, trainmon.web, trainmon.asgi
 from django.urls import get_resolver
 get_resolver().url_patterns
 print(*sys.modules)

@@ -90,7 +90,7 @@ def test_a_task_of_the_clock_has_an_id_of_its_own(site: Site):
 
 
 def test_every_line_of_every_service_is_one_of_the_schema_from_its_start_to_its_end(site: Site):
-    for words in (("celery", "worker"), ("celery", "beat"), ("daphne",), ("sync_runs", "--watch")):
+    for words in (("celery", "worker"), ("celery", "beat"), ("trainmon.web",), ("sync_runs", "--watch")):
         child = site.child(*words)
         assert child
         child.terminate()

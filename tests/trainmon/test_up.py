@@ -144,7 +144,7 @@ def test_a_second_up_says_who_runs_it(site):
 
 @pytest.mark.parametrize(
     "words",
-    [("daphne",), ("manage.py tensorboards",), ("--watch",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",),
+    [("trainmon.web",), ("manage.py tensorboards",), ("--watch",), ("celery", "worker"), ("celery", "beat"), ("valkey-server",),
      ("postgres", "-D")],
     ids=["site", "tensorboards", "follower", "worker", "beat", "valkey", "postgres"],
 )

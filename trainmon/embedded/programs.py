@@ -45,8 +45,7 @@ class Programs:
 
     def web(self, listener: int) -> Program:
         """The site, on a socket that we keep open across its restarts."""
-        words = ["-m", "daphne", "-v", "0", "--fd", str(listener), "--application-close-timeout", "5"]
-        words.append("trainmon.asgi:application")
+        words = ["-m", "trainmon.web", "-v", "0", "--fd", str(listener), "--application-close-timeout", "5"]
         return self.python("web", *words, pool=WEB_POOL, pass_fds=(listener,))
 
     def follower(self) -> Program:
