@@ -212,6 +212,7 @@ LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
+FORMAT_MODULE_PATH = "trainmon.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -173,8 +173,8 @@ class TombstoneAdmin(OfRun):
     list_filter = (TrainerOfRunFilter, ("purged_at", admin.EmptyFieldListFilter), ("restored_at", admin.EmptyFieldListFilter))
     list_select_related = ("run", "planned", "archive")
     fields = (
-        "run_link", "plan_link", "stands", "folder", "grave", "archive", "bytes", "frees", "freed", "buried_at", "purge_after",
-        "purged_at", "restored_at", "grown_files", "trouble",
+        "run_link", "plan_link", "stands", "folder", "grave", "archive", "bytes", "would_free", "has_freed", "buried_at",
+        "purge_after", "purged_at", "restored_at", "grown_files", "trouble",
     )
 
     @admin.display(description="stands")
@@ -191,6 +191,16 @@ class TombstoneAdmin(OfRun):
     def due(self, tomb: Tombstone) -> str:
         """From when it may be purged; a dash where it lies there no longer."""
         return "–" if tomb.purged_at or tomb.restored_at else utc(tomb.purge_after)
+
+    @admin.display(description="frees")
+    def would_free(self, tomb: Tombstone) -> str:
+        """What of the disk is free once it is purged."""
+        return size(tomb.frees)
+
+    @admin.display(description="freed")
+    def has_freed(self, tomb: Tombstone) -> str:
+        """What purging it has freed; a dash as long as it has not."""
+        return size(tomb.freed)
 
     @admin.display(description="still written to", empty_value="–")
     def grown(self, tomb: Tombstone) -> str | None:

@@ -53,7 +53,7 @@ class RunStorageAdmin(FactsAdmin):
 
     actions = [_action(deed) for deed in DEEDS.values()]
     list_display = (
-        "name", "trainer", "dataset", "bytes", "modified_ago", "shown", "where", "pinned", "held", "event_files", "points",
+        "name", "trainer", "dataset", "bytes", "event_files", "points", "modified_ago", "shown", "where", "kept",
     )
     list_filter = (TrainerFilter, "status", StageFilter, AgeFilter, SizeFilter, "pinned", HeldFilter)
     list_select_related = ("source__trainer", "dataset", "hold")
@@ -146,7 +146,7 @@ class RunStorageAdmin(FactsAdmin):
         """How many points were read."""
         return f"{run.point_count:,}"
 
-    @admin.display(description="last modified", ordering="modified")
+    @admin.display(description="modified", ordering="modified")
     def modified_ago(self, run: RunStorage) -> str:
         """When a file of it last changed, in the colour of its age."""
         return format_html('<span class="age {}">{}</span>', age(run.modified), ago(run.modified))
@@ -166,6 +166,12 @@ class RunStorageAdmin(FactsAdmin):
         """Why somebody holds it; a dash where nobody does now."""
         hold = getattr(run, "hold", None)
         return format_html('<span title="{}">{}</span>', hold.reason, hold.reason[:40]) if hold and hold.holds(now()) else "–"
+
+    @admin.display(description="kept")
+    def kept(self, run: RunStorage) -> str:
+        """What keeps it from a cleanup: a pin, a hold; a dash where nothing does."""
+        held = self.held(run)
+        return ("pinned" if held == "–" else format_html("pinned; {}", held)) if run.pinned else held
 
     @admin.display(description="page")
     def page(self, run: RunStorage) -> str:
