@@ -13,7 +13,7 @@ from retention.plan import Draft
 from runs import masks
 from runs.status import duration
 
-GB = Decimal(10**9)
+GB, CENT = Decimal(10**9), Decimal("0.01")
 
 
 def shown_path(row: Candidate) -> str:
@@ -21,9 +21,15 @@ def shown_path(row: Candidate) -> str:
     return masks.path(row.root) + "/" + masks.shown(row.folder)
 
 
+def price(count: int) -> str:
+    """What so many bytes cost a month; a little is not nothing."""
+    dear = settings.TRAINMON_STORAGE_PRICE * count / GB
+    return "under $0.01" if 0 < dear < CENT else f"${dear:,.2f}"
+
+
 def dollars(count: int) -> str:
-    """What so many bytes cost a month."""
-    return f"${settings.TRAINMON_STORAGE_PRICE * count / GB:,.2f} a month"
+    """The same, as a sentence says it."""
+    return f"{price(count)} a month"
 
 
 def reason_of_age(row: Candidate, at: datetime) -> str:

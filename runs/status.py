@@ -137,7 +137,7 @@ def _by_silence(evidence: Evidence, now: float) -> Verdict:
 
 
 def duration(seconds: float) -> str:
-    """A duration in words: 0.4 s, 12 s, 9 m 12 s, 1 h 04 m, 3 d 4 h."""
+    """A duration in words: 0.4 s, 12 s, 9 m 12 s, 1 h 04 m, 3 d 4 h, 7 d."""
     if seconds < 0.001:
         return "under 1 ms"
     if seconds < 10:
@@ -149,4 +149,5 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} m {whole % 60:02d} s"
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    hours = whole % 86400 // 3600
+    return f"{whole // 86400} d {hours} h" if hours else f"{whole // 86400} d"

@@ -21,7 +21,7 @@ from retention.choosing import chosen, listed
 from retention.forms import Asked, Confirmed
 from retention.looking import Patient
 from retention.rights import cleanable, may_force
-from retention.telling import dollars
+from retention.telling import dollars, price
 from runs import audit
 from runs.forms import PageNumber
 
@@ -53,7 +53,7 @@ class Preview:
     def total(self) -> dict[str, Any]:
         """What it comes to."""
         sums = {name: self.made.total(name) for name in ("files", "size", "frees")}
-        return {**sums, "runs": len(self.made.going), "saved": dollars(sums["frees"])}
+        return {**sums, "runs": len(self.made.going), "saved": price(sums["frees"])}
 
 
 @require_safe

@@ -20,7 +20,7 @@ export function count(value) {
 
 const UNITS = [["d", 86400], ["h", 3600], ["m", 60]];
 
-// Seconds in at most two units: 12 s, 9 m 12 s, 1 h 04 m.
+// Seconds in at most two units: 12 s, 9 m 12 s, 1 h 04 m, 3 d 4 h, 7 d.
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds) || seconds < 0) return "–";
   if (seconds < 60) return `${Math.round(seconds)} s`;
@@ -28,5 +28,7 @@ export function duration(seconds) {
   const [unit, length] = UNITS[at];
   const [lower, part] = UNITS[at + 1] || ["s", 1];
   const rest = Math.floor((seconds % length) / part);
-  return `${Math.floor(seconds / length)} ${unit} ${String(rest).padStart(2, "0")} ${lower}`;
+  const whole = `${Math.floor(seconds / length)} ${unit}`;
+  if (unit === "d") return rest ? `${whole} ${rest} h` : whole;
+  return `${whole} ${String(rest).padStart(2, "0")} ${lower}`;
 }

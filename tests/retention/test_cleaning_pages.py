@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.urls import reverse
 
 from retention import work
 from retention.models import Hold, Plan
+from retention.telling import price
 from retention.turn import turn
 from runs.models import AuditEntry, Bookmark, Run, Source
 from tests.retention.oldruns import aged, content, run_at, source_at
@@ -170,3 +172,8 @@ def test_a_run_is_held_and_let_go_and_no_cleanup_takes_it_meanwhile(source, alic
     for wrong in ({"reason": ""}, {"reason": "x", "until": "2001-01-01"}, {"reason": "x" * 501}, {"reason": "a\nb"}):
         answer = client.post(reverse("run-hold", args=[run.pk]), wrong)
         assert answer.status_code == 400 and 'role="alert"' in answer.content.decode() and not Hold.objects.exists()
+
+
+def test_what_costs_less_than_a_cent_is_not_said_to_cost_nothing(settings):
+    settings.TRAINMON_STORAGE_PRICE = Decimal("0.10")
+    assert [price(count) for count in (0, 10**6, 10**9)] == ["$0.00", "under $0.01", "$0.10"]

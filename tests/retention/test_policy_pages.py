@@ -36,7 +36,7 @@ def test_operators_see_what_a_policy_would_take_of_what_they_may_see(source, bob
     policy(make_source(make_trainer("hidden", "others")), name="secret", max_age=timedelta(days=1))
     client = signed_in(bob)
     page = client.get("/storage/policies/").content.decode()
-    assert "of which nothing came for 30 d 0 h" in page and "<b>1 run</b>" in page and "secret" not in page
+    assert "of which nothing came for 30 d" in page and "<b>1 run</b>" in page and "secret" not in page
     page = client.get(tidy.get_absolute_url()).content.decode()
     assert "old&lt;b&gt;" in page and "2.0 KiB" in page and "is pinned" in page and "Would go now" in page
     RetentionPolicy.objects.filter(pk=tidy.pk).update(most_runs=50)  # what is known of a policy goes with its rules

@@ -71,8 +71,8 @@ def test_an_mtime_in_the_future_is_no_silence():
 
 
 def test_durations_in_words():
-    words = [duration(s) for s in (0.43, 12, 552, 3840, 273_600)]
-    assert words == ["0.43 s", "12 s", "9 m 12 s", "1 h 04 m", "3 d 4 h"]
+    words = [duration(s) for s in (0.43, 12, 552, 3840, 273_600, 604_800)]
+    assert words == ["0.43 s", "12 s", "9 m 12 s", "1 h 04 m", "3 d 4 h", "7 d"]
 
 
 def arrive(path: Path, content: bytes, age: float) -> None:
