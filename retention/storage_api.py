@@ -76,7 +76,7 @@ class PolicyRow(serializers.Serializer):
     size = serializers.IntegerField()
     refused = serializers.CharField(help_text="Why it takes none.")
     next_turn = serializers.DateTimeField()
-    as_of = serializers.DateTimeField(help_text="When this was worked out: once a minute, by the registry.")
+    as_of = serializers.DateTimeField(allow_null=True, help_text="When this was worked out: once a minute, by the registry.")
 
 
 class StorageSum(serializers.Serializer):
