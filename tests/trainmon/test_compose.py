@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.trainmon.machine import ROOT, environment, wait_until
+from trainmon import checks
 from trainmon.embedded import binaries, identity
 from trainmon.embedded.places import Places
 from trainmon.embedded.postgres import Postgres
@@ -57,6 +58,18 @@ def test_compose_takes_the_file():
 def test_compose_refuses_without_what_production_needs(name):
     done = compose("config", "-q", **{key: value for key, value in VARIABLES.items() if key != name})
     assert done.returncode != 0 and name in done.stderr
+
+
+def test_what_an_operator_sets_reaches_every_service():
+    # names of one service, of `up`, or of the image
+    apart = {"ADMIN_PASSWORD", "ADMIN_USER", "CORRELATION_ID", "DB_POOL", "DEBUG", "ENV", "HOME", "LOG_PARTS", "LOG_SIZE",
+             "PG_BIN", "SERVICE", "SUPERVISED", "TB_SHARED_HOST"}  # fmt: skip
+    names = {name for name in checks.VARIABLES if name.startswith("TRAINMON_")} - {f"TRAINMON_{name}" for name in apart}
+    found, unset = services(**dict.fromkeys(names - VARIABLES.keys(), "set")), services()
+    for service in RUNNING:
+        said = found[service]["environment"]
+        assert {name: said.get(name) for name in names} == {name: VARIABLES.get(name, "set") for name in names}
+    assert unset["web"]["environment"]["TRAINMON_VIEWERS_RAW"] is None  # not the empty word: it stays the default
 
 
 def test_only_the_janitor_may_write_the_logs_and_only_one_service_has_a_port():
@@ -125,7 +138,7 @@ def ports(shared_home) -> Iterator[dict[str, int]]:
 def start(name: str, ports: dict[str, int], home: Path, output: Path) -> subprocess.Popen[bytes]:
     """A service's command with its environment, the names of other containers replaced."""
     service = services()[name]
-    env = {key: str(value) for key, value in service["environment"].items()}
+    env = {key: str(value) for key, value in service["environment"].items() if value is not None}
     for address in ("postgres:5432", "valkey:6379"):
         env = {key: value.replace(address, f"127.0.0.1:{ports[address]}") for key, value in env.items()}
     words = [word.replace("/data/", f"{home}/") for word in service["command"]]
