@@ -59,12 +59,17 @@ def test_who_may_not_hold_does_not(run: Run, alice: User, bob: User, charlie: Us
     assert Hold.objects.get().reason == "law" and not trail()
 
 
-def test_the_admin_lists_holds_of_visible_runs_and_finds_them(run: Run, bob: User, ada: User) -> None:  # noqa: F811
+def test_the_admin_lists_holds_of_visible_runs_and_finds_them(
+    run: Run, bob: User, ada: User, django_assert_num_queries: Any,  # noqa: F811
+) -> None:
     hidden = make_run(make_source(make_trainer("router", "team-router")), name="secret-run")
     Hold.objects.create(run=hidden, reason="secret-why")
     Hold.objects.create(run=run, reason="for the <paper>", by=bob)
     Hold.objects.create(run=make_run(run.source, name="second"), reason="old", until=now())
     client = signed_in(bob)
+    client.get(LIST)
+    with django_assert_num_queries(7):
+        client.get(LIST)
     for query, found in {"": {"first", "second"}, "stands=0": {"second"}, "stands=1&trainer=lora": {"first"},
                          "q=PAPER": {"first"}, "q=sec": {"second"}, "q=bob": {"first"}, "q=%3C": {"first"}}.items():
         page = client.get(f"{LIST}?{query}").content.decode()
