@@ -30,9 +30,9 @@ def fullness(sources: Collection[int], taken: Collection[int]) -> Fullness:
 
     What lies in the trash frees its room later: without it, each hour would take more until nothing is left.
     """
-    roots = dict(Source.objects.values_list("pk", "root"))
     # asked in this order: what is purged in between counts as gone twice, never as there twice
-    leaving = _leaving(taken)
+    leaving = list(_leaving(taken))
+    roots = dict(Source.objects.filter(pk__in={*sources, *(source for source, _ in leaving)}).values_list("pk", "root"))
     standings = volumes.standing(set(roots.values()), PATIENCE, fresh=timedelta(0))
     device: dict[int, Hashable] = {}
     used: dict[Hashable, int] = {}
