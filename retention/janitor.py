@@ -52,7 +52,7 @@ def bring_back(tomb_ids: Collection[int]) -> list[str]:
 
 def _told(tomb: Tombstone, one: returning.Back | returning.Away) -> str:
     if isinstance(one, returning.Back):
-        return f"restored from its {one.origin}"
+        return f"restored from the {one.origin}"
     tomb.planned.refresh_from_db(fields=["step"])
     journal.mark(tomb.planned, tomb.planned.step, f"did not come back: {one.why}"[:2000])
     Tombstone.objects.filter(pk=tomb.pk).update(wanted_by="")

@@ -205,7 +205,7 @@ def test_a_buried_run_comes_back_as_it_was(source, archives):
     command("--select", "all", "--yes")
     assert not (Path(source.root) / "ds/a").exists()
     assert json.loads(command("--json", name="restore")[1])["trash"][0]["id"] == run.pk
-    assert command(str(run.pk), name="restore")[:2] == (0, "a is back, from its trash.\n")
+    assert command(str(run.pk), name="restore")[:2] == (0, "a is back, from the trash.\n")
     assert content(Path(source.root) / "ds/a") == before and stages() == {"a": "active"}
     assert command(name="restore")[1] == "Nothing lies in the trash.\n"
 
@@ -220,7 +220,7 @@ def test_the_trash_is_purged_after_its_time_and_the_archive_still_brings_the_run
     told = json.loads(command("--purge", "--json")[1])
     assert (told["purged"], told["freed"], stages()) == ([run.pk], Tombstone.objects.get().frees, {"a": "purged"})
     assert [one.name for one in Path(source.root).parent.rglob("*") if "plan" in one.name and "archive" not in str(one)] == []
-    assert command(str(run.pk), name="restore")[:2] == (0, "a is back, from its archive.\n")
+    assert command(str(run.pk), name="restore")[:2] == (0, "a is back, from the archive.\n")
     assert content(Path(source.root)) == before and stages() == {"a": "active"}
     assert audited()[-2:] == ["purge run", "restore run"]
 

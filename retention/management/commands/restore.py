@@ -58,7 +58,7 @@ class Command(BaseCommand):
             if isinstance(one, returning.Away):
                 self.stderr.write(self.style.ERROR(f"{name}: {one.why}"))
             else:
-                self.stdout.write(f"{name} lies in {folder} now." if folder else f"{name} is back, from its {one.origin}.")
+                self.stdout.write(f"{name} lies in {folder} now." if folder else f"{name} is back, from the {one.origin}.")
         if options["json"]:
             self.stdout.write(json.dumps({"runs": [outcome(one) for one in done]}, indent=1))
         if any(isinstance(one, returning.Away) for one in done):
