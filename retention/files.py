@@ -231,22 +231,32 @@ def entered(parent: int, name: bytes, path: bytes) -> int:
 def listing(fd: int) -> list[Entry]:
     """The open folder and everything below it, sorted by path: one fstatat each, no body read."""
     top = Entry.of(b"", os.fstat(fd))
-    descent, found, length = Descent(fd), [top], 0
-    waiting: list[list[Entry]] = []
-    here: Entry | None = top
+    found = _inside(fd, top, 0)
+    if folders := [entry for entry in found if entry.kind == "folder"]:
+        found += _deeper(fd, folders, sum(len(entry.path) for entry in found))
+    return [top, *sorted(found)]
+
+
+def _deeper(fd: int, folders: list[Entry], length: int) -> list[Entry]:
+    """What lies in these folders of an open one, and below them, in no order; paths of so many bytes are known already."""
+    descent, found, waiting = Descent(fd), list[Entry](), [folders]
     try:
-        while here or waiting:
-            if here:
-                inside = inside_of(descent.fd, here)
-                found += inside
+        while waiting:
+            if here := _next(descent, waiting):
+                inside = _inside(descent.fd, here, length)
                 length += sum(len(entry.path) for entry in inside)
-                if length > MOST:
-                    raise Refused(f"{shown(here.path)} and what lies beside it are too much to list")
+                found += inside
                 waiting.append([entry for entry in inside if entry.kind == "folder"])
-            here = _next(descent, waiting)
     finally:
         descent.close()
-    return sorted(found)
+    return found
+
+
+def _inside(fd: int, folder: Entry, length: int) -> list[Entry]:
+    found = inside_of(fd, folder)
+    if length + sum(len(entry.path) for entry in found) > MOST:
+        raise Refused(f"{shown(folder.path)} and what lies beside it are too much to list")
+    return found
 
 
 def _next(descent: Descent, waiting: list[list[Entry]]) -> Entry | None:
@@ -270,10 +280,10 @@ def inside_of(fd: int, folder: Entry) -> list[Entry]:
     """What one open folder holds, in no order."""
     found = []
     above = folder.path + b"/" if folder.path else b""
+    made, of = Entry.of, os.stat
     try:
         for name in os.listdir(fd):
-            seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            found.append(Entry.of(above + name.encode(ENCODING, ERRORS), seen))
+            found.append(made(above + name.encode(ENCODING, ERRORS), seen := of(name, dir_fd=fd, follow_symlinks=False)))
             if seen.st_dev != folder.device:
                 raise refusal(found[-1].path, OSError(errno.EXDEV, ""))
     except OSError as error:
