@@ -28,7 +28,7 @@ def pages(run: int) -> list[str]:
     of_run = [f"/runs/{run}/{tab}" for tab in ("", "samples/", "parameters/", "files/", "tensorboard/", "notes/", "history/")]
     shown = "&".join(f"run={pk}" for pk in range(run - 2, run + 1))
     spaces = [f"/workspace/?{shown}&tab={tab}" for tab in ("charts", "table", "parallel", "scatter", "datasets")]
-    return ["/", "/runs/", *of_run, *spaces, "/storage/", "/trainers/lora/", "/tensorboard/", "/account/", "/nothing/"]
+    return ["/", "/runs/", *of_run, *spaces, "/trainers/lora/", "/tensorboard/", "/account/", "/nothing/"]
 
 
 def test_no_page_has_a_serious_violation(chromium: Browser, site: str, rows: int) -> None:
