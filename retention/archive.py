@@ -86,9 +86,9 @@ def write(
     with to.new(name) as draft:
         sealed = _packed(fd, in_tree_order(entries), registry, draft, about, tell)
         try:
-            with draft.settle() as file:
+            with draft.settle() as file, Tape(file) as tape:
                 _, manifest = decoded(sealed.encoded())
-                follow(Tape(file), sealed, manifest, lambda item: _counted(tell))
+                follow(tape, sealed, manifest, lambda item: _counted(tell))
         except Damaged as error:
             raise Refused(f"the archive {name} was written, but reads wrongly: {error}") from None
         draft.publish(sealed.encoded())
@@ -115,7 +115,8 @@ def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True,
         sealed, manifest = opened(to, name, expected)
         with to.open(name) as file:
             if deep:
-                follow(Tape(file), sealed, manifest, lambda item: _counted(tell))
+                with Tape(file) as tape:
+                    follow(tape, sealed, manifest, lambda item: _counted(tell))
     except Unreachable as error:
         return Away(name, str(error))
     except (Refused, Damaged) as error:
@@ -134,8 +135,7 @@ def opened(to: Destination, name: str, expected: str = "") -> tuple[Sealed, Mani
 def registry(to: Destination, name: str, expected: str = "") -> Iterator[bytes]:
     """The lines of the registry in an archive, each part checked before its first line is given out."""
     _, manifest = opened(to, name, expected)
-    with to.open(name) as file:
-        tape = Tape(file)
+    with to.open(name) as file, Tape(file) as tape:
         for part in manifest.registry:
             lines = io.BytesIO()
             try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
 from typing import IO, Final
 
 import zstandard
@@ -23,29 +25,43 @@ class Damaged(Exception):
 
 
 class Raw:
-    """The compressed bytes on their way in: counted and summed up."""
+    """The compressed bytes on their way in: counted, and summed up as a thread reads them, one block ahead."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.size, self.summed = file, 0, hashlib.sha256()
+        self.thread = ThreadPoolExecutor(1, "archive")
+        self.coming = self.thread.submit(self._read)
 
-    def read(self, count: int = BLOCK) -> bytes:
-        """The next bytes, as the decompressor asks for them."""
+    def read(self, _: int = BLOCK) -> bytes:
+        """The next block, as the decompressor asks for it; empty at the end."""
+        data = self.coming.result()
+        if data:
+            self.coming = self.thread.submit(self._read)
+        self.size += len(data)
+        return data
+
+    def _read(self) -> bytes:
         try:
-            data = self.file.read(count) or b""
+            data = self.file.read(BLOCK) or b""
         except OSError as error:
             raise Unreachable(f"it cannot be read now: {error.strerror or error}") from error
-        self.size += len(data)
         self.summed.update(data)
         return data
 
 
 class Tape:
-    """The tar stream in an archive, told what to expect."""
+    """The tar stream in an archive, told what to expect; its file may be closed once this has ended."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.raw, self.block = Raw(file), memoryview(bytearray(BLOCK))
         decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
         self.stream = decompressor.stream_reader(self.raw, read_size=BLOCK, read_across_frames=False)  # type: ignore[arg-type]
+
+    def __enter__(self) -> Tape:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.raw.thread.shutdown()
 
     def expect(self, data: bytes) -> None:
         """Just these bytes come next."""

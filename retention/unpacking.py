@@ -54,9 +54,9 @@ def restore(
     _refuse_existing(root, path)
     with _workshop(root) as (trash, workshop, fd):
         _refuse_without_room(fd, manifest)
-        with to.open(name) as file, Rebuilt(fd, progress or nobody) as rebuilt:
+        with to.open(name) as file, Tape(file) as tape, Rebuilt(fd, progress or nobody) as rebuilt:
             try:
-                follow(Tape(file), sealed, manifest, rebuilt.begin)
+                follow(tape, sealed, manifest, rebuilt.begin)
             except Damaged as error:
                 raise Refused(f"the archive {name} is damaged: {error}") from None
             rebuilt.finish(manifest.items)

@@ -185,12 +185,12 @@ def test_errors_that_only_one_file_system_knows_are_told_in_words_and_leave_no_a
 
     plant(tmp_path / "run", {"x": "1"})
     monkeypatch.setattr(memory.fs, "pipe_file", throttled)
-    with pytest.raises(Refused, match="memory://logs/archives cannot be written: Throttled: slow down"):
+    with pytest.raises(Refused, match="memory://logs/archives cannot be written: slow down .Throttled."):
         pack(tmp_path, memory)
     assert memory.fs.find("/") == []
     monkeypatch.undo()
     written = pack(tmp_path, memory)
     monkeypatch.setattr(memory.fs, "open", throttled)
-    assert archive.verify(memory, "one") == Away("one", "memory://logs/archives cannot be read now: Throttled: slow down")
+    assert archive.verify(memory, "one") == Away("one", "memory://logs/archives cannot be read now: slow down (Throttled)")
     monkeypatch.undo()
     assert archive.verify(memory, "one") == written
