@@ -192,7 +192,7 @@ class RunStatus(ApiView):
     def get(self, request: Request, pk: int) -> Response:
         """Its status, progress and how old that knowledge is."""
         shown = ("status", "stalled", "status_reason", "status_since", "step", "total_steps", "epoch", "pulse",
-                 "early_stopped", "last_event", "version", "source__last_synced", "source__followed")
+                 "early_stopped", "last_event", "version", "source__last_synced", "source__followed", "source__status")
         runs = Run.objects.visible_to(request.user).select_related("source").only(*shown)
         return Response(Standing(get_object_or_404(runs, pk=pk)).data)
 

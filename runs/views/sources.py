@@ -51,7 +51,8 @@ def as_of(request: HttpRequest) -> HttpResponse:
     form = RunAsked(request.GET)
     run = None
     if form.is_valid() and form.cleaned_data["run"]:
-        runs = Run.objects.visible_to(request.user).select_related("source").only("source__last_synced", "source__followed")
+        shown = ("source__last_synced", "source__followed", "source__status")
+        runs = Run.objects.visible_to(request.user).select_related("source").only(*shown)
         run = get_object_or_404(runs, pk=form.cleaned_data["run"])
     return render(request, "_as_of.html", {"data": data_as_of({"user": request.user, "run": run})})
 

@@ -24,6 +24,13 @@ from tests.runs.factories import make_points
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def compact(transactional_db: None) -> None:
+    """No room in the tables of points that other tests have left."""
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM FULL runs_serieschunk, runs_seriestail, runs_series")
+
+
 @pytest.fixture
 def purged(tmp_path: Path, settings: Any) -> tuple[int, str, str]:
     """What the console says of a purge that drops the points of one of two runs; the other's are at the end of the table."""

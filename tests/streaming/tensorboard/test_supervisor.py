@@ -181,7 +181,8 @@ def test_one_that_is_killed_runs_again_within_fifteen_seconds(stage, which):
     os.kill(pid, signal.SIGKILL)
     again = stage.comes(lambda now: now.state == State.RUNNING and now.pid != row.pid, 15)
     reason = "Its data server has ended." if which == "data server" else "It was killed by SIGKILL."
-    assert stage.told()[-3:] == [("running", "failed", reason), ("failed", "starting", ""), ("starting", "running", "")]
+    anew = f"{reason} This is another try."
+    assert stage.told()[-3:] == [("running", "failed", reason), ("failed", "starting", anew), ("starting", "running", "")]
     assert again.restarts == row.restarts + 1 and again.next_try is None
 
 
