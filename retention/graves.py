@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from retention.files import (
@@ -34,8 +34,8 @@ from retention.files import (
     refusal,
     shown,
 )
-from retention.inventory import LIST, NEW, Inventory, remove
-from retention.trash import open_trash, reserve, trash_of, trash_with
+from retention.inventory import LIST, Inventory, remove
+from retention.trash import reserve, trash_for, trash_of, trash_with
 from runs.readers.tree import join
 
 __all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "ready", "trash_of", "whole"]
@@ -71,14 +71,14 @@ def bury(root: bytes | str, path: bytes, name: str, expected: str) -> Grave:
     ``expected`` is the digest of its listing.  What changes in that very moment is put back, and Refused.
     """
     parts(path)
-    with _trash_for(root, grave := _bytes(name)) as trash:
+    with closing(trash_for(root, grave := _bytes(name))) as trash:
         if lies(trash, grave):
             inventory = _inventory(trash, grave)
             if (inventory.path, inventory.digest) != (path, expected):
                 raise Refused(f"something else lies in the trash as {name}")
+            _sync(root, path, trash)
         else:
             inventory = _laid(root, path, trash, grave, expected)
-        _sync(root, path, trash)
         changed = _changed(trash, grave, inventory)
         if changed and _put_back(root, path, trash, grave):
             raise Refused(f"{_where(changed[0])} changed while it was buried; the run is back in its place")
@@ -142,7 +142,6 @@ def forget(root: bytes | str, name: str) -> None:
         if lies(trash, grave) or lies(trash, grave + PURGING):
             raise Refused(f"{name} still lies in the trash")
         remove(trash, grave + LIST)
-        remove(trash, grave + NEW)
         os.fsync(trash)
 
 
@@ -211,17 +210,6 @@ class _Purge:
         return folders
 
 
-@contextmanager
-def _trash_for(root: bytes | str, grave: bytes) -> Iterator[int]:
-    """The trash where this grave is, or else will be."""
-    try:
-        fd = trash_with(root, grave)
-    except Gone:
-        fd = open_trash(trash_of(root))
-    with closing(fd):
-        yield fd
-
-
 def _laid(root: bytes | str, path: bytes, trash: int, grave: bytes, expected: str) -> Inventory:
     """Move a run's folder into the trash, its list first; returns the list."""
     with open_parent(root, path) as (parent, last):
@@ -233,6 +221,8 @@ def _laid(root: bytes | str, path: bytes, trash: int, grave: bytes, expected: st
         inventory = Inventory(path, tuple(entries))
         inventory.write(trash, grave)
         _moved(parent, last, trash, grave, path)
+        os.fsync(parent)
+    os.fsync(trash)
     return inventory
 
 

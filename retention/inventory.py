@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from retention.files import Entry, Refused, closing, digest, kind_of
 
 FORMAT = b"trainmon grave 1"
-LIST, NEW, RESERVE = b".list", b".list.new", b".reserve"
+LIST, RESERVE = b".list", b".reserve"
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -45,15 +45,14 @@ class Inventory:
         return different + [entry for entry in self.entries if entry.path not in now]
 
     def write(self, trash: int, name: bytes) -> None:
-        """Put the list beside the grave, on disk before this returns; Refused where it has no room."""
+        """Put the list where the grave will be, on disk before this returns; Refused where it has no room."""
         rows = [b"%d %d %d %d %d %d %d %s" % (*_numbers(entry), entry.path) for entry in self.entries]
         body = b"\0".join([FORMAT, self.path, *rows, b""])
         body += hashlib.sha256(body).hexdigest().encode()
-        if not _written(trash, name + NEW, body):
+        if not _written(trash, name + LIST, body):
             remove(trash, RESERVE)
-            if not _written(trash, name + NEW, body):
+            if not _written(trash, name + LIST, body):
                 raise Refused("the volume has no room for the list of what is buried: free some kilobytes first")
-        os.rename(name + NEW, name + LIST, src_dir_fd=trash, dst_dir_fd=trash)
 
     @classmethod
     def read(cls, trash: int, name: bytes) -> Inventory:

@@ -18,16 +18,9 @@ ROOM = 256 * 1024
 
 def trash_of(root: bytes | str) -> bytes:
     """The folder in which a run of this root is buried now; it is made where it is not there yet."""
-    *beside, inside = places(root)
-    for place in beside:
-        try:
-            return _made(place)
-        except OSError:  # not ours to write in: inside, then
-            pass
-    try:
-        return _made(inside)
-    except OSError as error:
-        raise refusal(inside, error) from None
+    place, fd = _usable(places(root))
+    os.close(fd)
+    return place
 
 
 def open_trash(place: bytes) -> int:
@@ -50,8 +43,21 @@ def open_trash(place: bytes) -> int:
 
 def trash_with(root: bytes | str, name: bytes) -> int:
     """A descriptor of the trash that knows this name; Gone where none does, Refused where we may not look."""
+    return _knowing(places(root), root, name)
+
+
+def trash_for(root: bytes | str, name: bytes) -> int:
+    """The same, or else the trash in which runs of this root are buried now."""
+    where = places(root)
+    try:
+        return _knowing(where, root, name)
+    except Gone:
+        return _usable(where)[1]
+
+
+def _knowing(where: list[bytes], root: bytes | str, name: bytes) -> int:
     refused: Refused | None = None
-    for place in places(root):
+    for place in where:
         try:
             fd = open_trash(place)
         except Gone:
@@ -63,6 +69,20 @@ def trash_with(root: bytes | str, name: bytes) -> int:
             return fd
         os.close(fd)
     raise refused or Gone(f"{name.decode()} is not in the trash of {shown(os.fsencode(root))}: is the right volume mounted?")
+
+
+def _usable(where: list[bytes]) -> tuple[bytes, int]:
+    """The first of these places in which we may bury, and a descriptor of it."""
+    *beside, inside = where
+    for place in beside:
+        try:
+            return place, _made(place)
+        except OSError:  # not ours to write in: inside, then
+            pass
+    try:
+        return inside, _made(inside)
+    except OSError as error:
+        raise refusal(inside, error) from None
 
 
 def lying(place: bytes) -> list[bytes]:
@@ -77,6 +97,8 @@ def lying(place: bytes) -> list[bytes]:
 def reserve(trash: int) -> None:
     """Keep some room for the lists: who cleans up has a full volume."""
     try:
+        if lies(trash, RESERVE) and os.stat(RESERVE, dir_fd=trash, follow_symlinks=False).st_size >= ROOM:
+            return
         with closing(os.open(RESERVE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=trash)) as fd:
             os.posix_fallocate(fd, 0, ROOM)
     except OSError:  # full already, or a file system that cannot promise room
@@ -104,7 +126,7 @@ def _open(folder: bytes) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _made(place: bytes) -> bytes:
+def _made(place: bytes) -> int:
     try:
         os.mkdir(place, 0o700)
     except FileExistsError:
@@ -112,6 +134,6 @@ def _made(place: bytes) -> bytes:
     else:
         with closing(_open(os.path.dirname(place))) as parent:
             os.fsync(parent)
-    with closing(open_trash(place)) as fd:
-        reserve(fd)
-    return place
+    fd = open_trash(place)
+    reserve(fd)
+    return fd

@@ -283,7 +283,7 @@ def test_a_power_cut_finds_the_list_before_the_move_and_both_folders_after_it(ro
     trash_of(os.fspath(root))
     expected, done[:] = confirmed(root), []
     bury(os.fspath(root), b"data/run", "run-1", expected)
-    assert done == ["run-1.list.new", "moved", "data", ".trainmon-trash"]
+    assert done == ["run-1.list", "moved", "data", ".trainmon-trash"]
     done.clear()
     exhume(os.fspath(root), "run-1", b"data/run")
     assert done == ["moved", "data", ".trainmon-trash"]
