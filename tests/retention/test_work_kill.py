@@ -226,7 +226,7 @@ def test_a_killed_burial_whose_source_is_being_synced_is_not_given_up(tmp_path, 
 def test_killed_before_and_after_the_smallest_deed_too(name, tmp_path, settings):
     kills = every(name, tmp_path, settings, [*DEEDS, *SMALLER])
     print(f"{name}: {kills} kills")
-    assert kills > 20
+    assert kills >= 20
 
 
 def test_a_real_process_killed_amid_many_runs_is_ended_by_the_next(tmp_path, settings):
