@@ -102,6 +102,7 @@ COLUMNS = {
     "hold": F("hold__reason"), "hold_until": F("hold__until"),
 }
 NAMES = [field.name for field in fields(Candidate)]
+PATH = NAMES.index("path")
 
 
 def candidates(runs: QuerySet[Run]) -> list[Candidate]:
@@ -111,11 +112,12 @@ def candidates(runs: QuerySet[Run]) -> list[Candidate]:
     rows: QuerySet[Run, Any] = (
         runs.annotate(**{under[name]: value for name, value in COLUMNS.items()})
         .order_by(F("modified").asc(nulls_last=True), "pk").values_list(*(under.get(name, name) for name in NAMES)))
-    return [_candidate(dict(zip(NAMES, row, strict=True))) for row in rows]
+    return [_candidate(list(row)) for row in rows]
 
 
-def _candidate(row: dict[str, Any]) -> Candidate:
-    return Candidate(**row | {"path": bytes(row["path"])})
+def _candidate(row: list[Any]) -> Candidate:
+    row[PATH] = bytes(row[PATH])
+    return Candidate(*row)
 
 
 class Parents:

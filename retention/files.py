@@ -118,10 +118,15 @@ class Descent:
 @contextmanager
 def open_folder(root: bytes | str, path: bytes) -> Iterator[int]:
     """A descriptor of the folder ``path`` strictly below ``root``; Refused where it is not plainly one."""
-    with open_parent(root, path) as (parent, name):
-        fd = entered(parent, name, path)
-    with closing(fd):
+    fd = open_root(root)
+    try:
+        for component in parts(path):
+            there = entered(fd, component, path)
+            os.close(fd)
+            fd = there
         yield fd
+    finally:
+        os.close(fd)
 
 
 def is_file(root: bytes | str, path: bytes) -> bool:

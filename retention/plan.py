@@ -144,11 +144,11 @@ def look(candidate: Candidate, at: datetime) -> Seen:
 def judged(entries: list[files.Entry], at: datetime) -> Seen:
     """What a listing comes to; Refused where it holds what is no file and no folder, or was written a moment ago."""
     newest = size = count = 0
-    for path, kind, _, _, bytes_, mtime_ns, mode, *_ in entries:
+    for path, kind, _, _, length, mtime_ns, mode, _, _ in entries:
         if kind == "other":
             raise files.Refused(f"holds {files.shown(path)}, {files.odd(mode)}: only files and folders are cleaned up")
         if kind == "file":
-            size, count = size + bytes_, count + 1
+            size, count = size + length, count + 1
         newest = max(newest, mtime_ns)
     if said := written(_moment(newest // 1_000_000_000), at):
         raise files.Refused(said)
