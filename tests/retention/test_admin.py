@@ -20,7 +20,7 @@ from django.utils.timezone import now
 from retention.models import Archive, Hold, Plan, PlannedRun, Tombstone
 from runs.models import AuditEntry, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
-from tests.runs.conftest import alice, bob, lora, signed_in  # noqa: F401
+from tests.runs.conftest import signed_in
 from tests.runs.factories import make_run, make_source, make_trainer, make_user
 from trainmon.celery import app
 
@@ -29,14 +29,7 @@ LIST = "/admin/retention/runstorage/"
 
 
 @pytest.fixture
-def source(tmp_path: Path, settings: Any) -> Source:
-    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
-    make_trainer("lora", "team-lora")
-    return source_at(tmp_path / "logs")
-
-
-@pytest.fixture
-def client(source: Source, bob: User) -> Client:  # noqa: F811
+def client(source: Source, bob: User) -> Client:
     return signed_in(bob)
 
 
@@ -221,7 +214,7 @@ def test_no_deed_reaches_a_run_of_others(client, source, tmp_path):
     assert dict(Run.objects.values_list("name", "lifecycle_stage")) == {"a": "buried", "secret-run": "active"}
 
 
-def test_who_may_only_look_has_no_actions(source, alice):  # noqa: F811
+def test_who_may_only_look_has_no_actions(source, alice):
     User.objects.filter(pk=alice.pk).update(is_staff=True)
     client, run = signed_in(alice), run_at(source, "a")
     assert 'value="bury"' not in client.get(LIST).content.decode()

@@ -16,19 +16,13 @@ from retention import work
 from retention.models import Hold, Plan
 from retention.telling import price
 from retention.turn import turn
-from runs.models import AuditEntry, Bookmark, Run, Source
+from runs.models import AuditEntry, Bookmark, Run
 from tests.retention.oldruns import aged, content, run_at, source_at
 from tests.retention.test_cleanup_command import asked as console
-from tests.runs.conftest import ada, alice, bob, lora, signed_in  # noqa: F401
+from tests.runs.conftest import signed_in
 from tests.runs.factories import make_trainer, make_user
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def source(tmp_path: Path, lora: Any, settings: Any) -> Source:  # noqa: F811
-    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
-    return source_at(tmp_path / "logs")
 
 
 def page(user: User, path: str, **query: Any) -> Any:
@@ -54,7 +48,7 @@ def carried_out(pk: int) -> None:
         work.carry_out(Plan.objects.get(pk=pk), held)
 
 
-def test_a_preview_tells_what_goes_and_what_stays_and_changes_nothing(source, bob):  # noqa: F811
+def test_a_preview_tells_what_goes_and_what_stays_and_changes_nothing(source, bob):
     gone, kept = run_at(source, "a", sizes=(2048,)), run_at(source, "b", pinned=True)
     before = content(Path(source.root))
     said = page(bob, "preview/", run=[gone.pk, kept.pk, 999_999]).content.decode()
@@ -64,7 +58,7 @@ def test_a_preview_tells_what_goes_and_what_stays_and_changes_nothing(source, bo
     assert content(Path(source.root)) == before and not Plan.objects.exists()
 
 
-def test_what_was_typed_and_confirmed_is_done_and_told(source, bob):  # noqa: F811
+def test_what_was_typed_and_confirmed_is_done_and_told(source, bob):
     gone, kept = run_at(source, "a"), run_at(source, "b")
     preview = page(bob, "preview/", run=[gone.pk, kept.pk])
     for typed in ("", "1", "two", "²"):
@@ -85,7 +79,7 @@ def test_what_was_typed_and_confirmed_is_done_and_told(source, bob):  # noqa: F8
     assert f">{plan.pk}</a>" in page(bob, "").content.decode()
 
 
-def test_a_dataset_is_called_by_its_name_and_runs_of_one_name_are_told_apart(source, bob):  # noqa: F811
+def test_a_dataset_is_called_by_its_name_and_runs_of_one_name_are_told_apart(source, bob):
     run = run_at(source, "nightly/run", dataset="nightly", name="run")
     os.mkfifo(Path(source.root) / "nightly/run/pipe")
     aged(Path(source.root) / "nightly/run", 30)
@@ -100,7 +94,7 @@ def test_a_dataset_is_called_by_its_name_and_runs_of_one_name_are_told_apart(sou
     assert "dataset nightly" in done and "<small>nightly</small>" in done and "is pinned" in done
 
 
-def test_what_changed_since_the_preview_is_shown_again_and_nothing_is_done(source, bob):  # noqa: F811
+def test_what_changed_since_the_preview_is_shown_again_and_nothing_is_done(source, bob):
     one, two = run_at(source, "a"), run_at(source, "b")
     preview = page(bob, "preview/", run=[one.pk, two.pk])
     (Path(source.root) / "a" / "sub" / "more").touch()
@@ -113,7 +107,7 @@ def test_what_changed_since_the_preview_is_shown_again_and_nothing_is_done(sourc
     assert without.status_code == 400 and "no answer to a preview" in without.content.decode()
 
 
-def test_old_means_the_same_on_the_console_and_on_the_page(source, bob, ada):  # noqa: F811
+def test_old_means_the_same_on_the_console_and_on_the_page(source, bob, ada):
     """CH-49."""
     for name, days in (("a", 40), ("b", 20), ("c", 8), ("d", 3)):
         run_at(source, name, days=days, pinned=name == "b")
@@ -127,7 +121,7 @@ def test_old_means_the_same_on_the_console_and_on_the_page(source, bob, ada):  #
     assert page(ada, "preview/", older_than="10d", force="on").context["draft"].token == forced["token"]
 
 
-def test_a_filter_offers_the_oldest_and_an_empty_one_never_means_all(source, bob):  # noqa: F811
+def test_a_filter_offers_the_oldest_and_an_empty_one_never_means_all(source, bob):
     run_at(source, "young", days=2), run_at(source, "older", days=9, dataset="x"), run_at(source, "oldest", days=30)
     offered = [row.name for row, _ in page(bob, "new/", most=2).context["rows"]]
     assert offered == ["oldest", "older"]
@@ -139,7 +133,7 @@ def test_a_filter_offers_the_oldest_and_an_empty_one_never_means_all(source, bob
             assert page(bob, part, **wrong).status_code == 400, wrong
 
 
-def test_runs_of_other_trainers_are_not_there(source, tmp_path, bob):  # noqa: F811
+def test_runs_of_other_trainers_are_not_there(source, tmp_path, bob):
     mine = run_at(source, "mine")
     hidden_run = run_at(source_at(tmp_path / "other", make_trainer("router", "team-router").slug), "hidden-run")
     dora = make_user("dora", "operator", "team-router")
@@ -151,7 +145,7 @@ def test_runs_of_other_trainers_are_not_there(source, tmp_path, bob):  # noqa: F
     assert not page(dora, "").context["stands"]
 
 
-def test_a_list_of_cleanups_costs_the_same_queries_however_long(source, bob, django_assert_num_queries):  # noqa: F811
+def test_a_list_of_cleanups_costs_the_same_queries_however_long(source, bob, django_assert_num_queries):
     client = signed_in(bob)
     for name in ("a", "b", "c"):
         confirm(bob, page(bob, "preview/", run=run_at(source, name).pk), typed="1")
@@ -159,7 +153,7 @@ def test_a_list_of_cleanups_costs_the_same_queries_however_long(source, bob, dja
             client.get("/storage/cleanups/")
 
 
-def test_a_run_is_held_and_let_go_and_no_cleanup_takes_it_meanwhile(source, alice, bob):  # noqa: F811
+def test_a_run_is_held_and_let_go_and_no_cleanup_takes_it_meanwhile(source, alice, bob):
     run, client = run_at(source, "a"), signed_in(bob)
     client.post(reverse("run-hold", args=[run.pk]), {"reason": "for the <paper>", "until": "2999-01-31"})
     for user in (alice, bob):

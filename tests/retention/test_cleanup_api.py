@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from retention.models import Plan
-from runs.models import AuditEntry, Run, Source
-from tests.retention.oldruns import run_at, source_at
+from runs.models import AuditEntry, Run
+from tests.retention.oldruns import run_at
 from tests.retention.test_cleaning_pages import carried_out
 from tests.retention.test_cleanup_command import asked as console
-from tests.runs.api.conftest import by_token, fresh_buckets, problem, send  # noqa: F401
-from tests.runs.conftest import ada, alice, bob, lora  # noqa: F401
+from tests.runs.api.conftest import by_token, problem, send
 from tests.runs.factories import make_trainer
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def source(tmp_path: Path, lora: Any, settings: Any) -> Source:  # noqa: F811
-    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
-    return source_at(tmp_path / "logs")
-
-
-def test_a_dry_run_tells_exactly_what_the_console_tells(source, bob):  # noqa: F811
+def test_a_dry_run_tells_exactly_what_the_console_tells(source, bob):
     """CH-49."""
     for name, days in (("a", 40), ("b", 20), ("c", 3)):
         run_at(source, name, days=days, pinned=name == "b")
@@ -38,7 +30,7 @@ def test_a_dry_run_tells_exactly_what_the_console_tells(source, bob):  # noqa: F
     assert not Plan.objects.exists()
 
 
-def test_the_token_of_a_dry_run_confirms_it_and_the_run_comes_back_from_the_trash(source, bob):  # noqa: F811
+def test_the_token_of_a_dry_run_confirms_it_and_the_run_comes_back_from_the_trash(source, bob):
     caller, run = by_token(bob), run_at(source, "a")
     asked = {"runs": [run.pk], "grace": "2d"}
     token = send(caller, "POST", "/api/cleanups/", asked).json()["token"]
@@ -58,7 +50,7 @@ def test_the_token_of_a_dry_run_confirms_it_and_the_run_comes_back_from_the_tras
     assert AuditEntry.objects.filter(action="order restore", why="wanted").exists()
 
 
-def test_a_confirmation_that_is_out_of_date_names_each_run_that_changed(source, bob):  # noqa: F811
+def test_a_confirmation_that_is_out_of_date_names_each_run_that_changed(source, bob):
     caller, runs = by_token(bob), [run_at(source, name) for name in "abc"]
     asked = {"runs": [run.pk for run in runs]}
     dry = send(caller, "POST", "/api/cleanups/", asked).json()
@@ -77,12 +69,12 @@ def test_a_confirmation_that_is_out_of_date_names_each_run_that_changed(source, 
     ({"trainer": "router"}, "trainer"), ({"dataset": 2**62}, "dataset"), ({"most": 0}, "most"),
     ({"runs": [1], "most": 1}, "request"), ({"path": "/etc"}, "path"), ({"most": 1, "grace": "999999w"}, "grace"),
 ])
-def test_a_wrong_question_names_what_is_wrong(source, bob, body, field):  # noqa: F811
+def test_a_wrong_question_names_what_is_wrong(source, bob, body, field):
     make_trainer("router", "team-router")
     assert field in problem(send(by_token(bob), "POST", "/api/cleanups/", body), 400, "invalid")["errors"]
 
 
-def test_only_an_admin_takes_what_is_pinned_and_a_reader_nothing(source, bob, ada, alice):  # noqa: F811
+def test_only_an_admin_takes_what_is_pinned_and_a_reader_nothing(source, bob, ada, alice):
     run = run_at(source, "a", pinned=True)
     forced = {"runs": [run.pk], "force": True}
     problem(send(by_token(bob), "POST", "/api/cleanups/", forced), 403, "permission-denied")

@@ -16,15 +16,10 @@ from retention.candidates import candidates
 from retention.console import colour
 from retention.models import Archive, Hold, Plan, PlannedRun, Tombstone
 from retention.turn import turn
-from runs.models import AuditEntry, Run, Source
+from runs.models import AuditEntry, Run
 from tests.retention.oldruns import content, run_at, source_at
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    return source_at(tmp_path / "logs")
 
 
 def command(*words: str, name: str = "cleanup") -> tuple[int, str, str]:

@@ -12,8 +12,8 @@ from django.utils.timezone import now
 
 from retention.models import Hold
 from runs.models import AuditEntry, Run
-from tests.runs.api.conftest import by_token, fresh_buckets, problem, run, send  # noqa: F401
-from tests.runs.conftest import ada, alice, bob, charlie, lora, signed_in  # noqa: F401
+from tests.runs.api.conftest import by_token, problem, send
+from tests.runs.conftest import signed_in
 from tests.runs.factories import make_run, make_source, make_trainer
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def trail() -> list[tuple[str, str, str]]:
     return list(AuditEntry.objects.order_by("pk").values_list("who", "action", "why"))
 
 
-def test_a_script_holds_a_run_and_lets_it_go(run: Run, bob: User, alice: User) -> None:  # noqa: F811
+def test_a_script_holds_a_run_and_lets_it_go(run: Run, bob: User, alice: User) -> None:
     caller, where = by_token(bob), f"/api/runs/{run.pk}/hold/"
     assert caller.get(where).json() == {"held": False, "by": None, "reason": "", "until": None, "since": None}
     told = send(caller, "PUT", where, {"reason": "paper, token=hunter2hunter2", "until": "2999-01-31"}).json()
@@ -44,12 +44,12 @@ def test_a_script_holds_a_run_and_lets_it_go(run: Run, bob: User, alice: User) -
     ({"reason": "x", "until": "2999-02-31"}, "until"), ({"reason": "x", "until": 1e300}, "until"),
     ({"reason": "x", "until": "9999-12-31T23:59:59-14:00"}, "until"), ({"reason": "x", "by": "ada"}, "by"),
 ])
-def test_a_wrong_hold_is_told_by_its_field(run: Run, bob: User, body: Any, field: str) -> None:  # noqa: F811
+def test_a_wrong_hold_is_told_by_its_field(run: Run, bob: User, body: Any, field: str) -> None:
     assert field in problem(send(by_token(bob), "PUT", f"/api/runs/{run.pk}/hold/", body), 400, "invalid")["errors"]
     assert not Hold.objects.exists()
 
 
-def test_who_may_not_hold_does_not(run: Run, alice: User, bob: User, charlie: User) -> None:  # noqa: F811
+def test_who_may_not_hold_does_not(run: Run, alice: User, bob: User, charlie: User) -> None:
     Hold.objects.create(run=run, reason="law")
     where = f"/api/runs/{run.pk}/hold/"
     for method in ("PUT", "DELETE"):
@@ -60,7 +60,7 @@ def test_who_may_not_hold_does_not(run: Run, alice: User, bob: User, charlie: Us
 
 
 def test_the_admin_lists_holds_of_visible_runs_and_finds_them(
-    run: Run, bob: User, ada: User, django_assert_num_queries: Any,  # noqa: F811
+    run: Run, bob: User, ada: User, django_assert_num_queries: Any,
 ) -> None:
     hidden = make_run(make_source(make_trainer("router", "team-router")), name="secret-run")
     Hold.objects.create(run=hidden, reason="secret-why")
@@ -79,7 +79,7 @@ def test_the_admin_lists_holds_of_visible_runs_and_finds_them(
     assert "secret-run" in signed_in(ada).get(LIST).content.decode()
 
 
-def test_the_admin_puts_a_hold_on_changes_it_and_lifts_it(run: Run, bob: User, ada: User) -> None:  # noqa: F811
+def test_the_admin_puts_a_hold_on_changes_it_and_lifts_it(run: Run, bob: User, ada: User) -> None:
     client = signed_in(bob)
     said = {"run": run.pk, "reason": "for the paper", "until": "2999-01-31"}
     answer = client.post(f"{LIST}add/", said, follow=True)
@@ -105,7 +105,7 @@ def test_the_admin_puts_a_hold_on_changes_it_and_lifts_it(run: Run, bob: User, a
     assert not Hold.objects.exists() and len(trail()) == 5
 
 
-def test_the_admin_refuses_what_the_page_refuses(run: Run, alice: User, bob: User) -> None:  # noqa: F811
+def test_the_admin_refuses_what_the_page_refuses(run: Run, alice: User, bob: User) -> None:
     hidden = make_run(make_source(make_trainer("router", "team-router")), name="secret-run")
     kept = Hold.objects.create(run=hidden, reason="law")
     client = signed_in(bob)

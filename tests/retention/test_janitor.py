@@ -30,12 +30,6 @@ from trainmon.settings import broker
 AUTHOR = plan.Author("bob", "web")
 
 
-@pytest.fixture
-def source(tmp_path: Path, settings: Any) -> Source:
-    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
-    return source_at(tmp_path / "logs")
-
-
 def drafted(source: Source, **options: Any) -> plan.Draft:
     chosen = [(one, "old") for one in candidates(Run.objects.filter(source=source))]
     return plan.draft(chosen, plan.Options(**options), now())

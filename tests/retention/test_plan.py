@@ -15,17 +15,12 @@ from django.utils.timezone import now
 from retention.candidates import Candidate, candidates
 from retention.models import Hold, PlannedRun
 from retention.plan import Author, Changed, Draft, Options, confirm, draft
-from runs.models import AuditEntry, Bookmark, Job, Run, Source
-from tests.retention.oldruns import aged, run_at, source_at
+from runs.models import AuditEntry, Bookmark, Job, Run
+from tests.retention.oldruns import aged, run_at
 from tests.runs.factories import make_job, make_run, make_source, make_user
 
 pytestmark = pytest.mark.django_db
 ME = Author("tess", "console", "old stuff", "all")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    return source_at(tmp_path / "logs")
 
 
 def plan_of(*runs: Run, **options: bool) -> Draft:

@@ -23,12 +23,6 @@ from tests.runs.factories import make_points, make_user
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def source(tmp_path: Path, settings: Any) -> Source:
-    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
-    return source_at(tmp_path / "logs")
-
-
 def policy(source: Source, **rule: Any) -> RetentionPolicy:
     about = {"trainer": source.trainer} if "dataset" not in rule else {}
     return RetentionPolicy.objects.create(name=rule.pop("name", "tidy"), **{"enabled": True, **about, **rule})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +11,13 @@ from django.urls import reverse
 
 from retention.models import RetentionPolicy
 from retention.turns import turns
-from runs.models import AuditEntry, Dataset, Source, Trainer
-from tests.retention.oldruns import run_at, source_at
+from runs.models import AuditEntry, Dataset, Source
+from tests.retention.oldruns import run_at
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_source, make_trainer
 
 pytestmark = pytest.mark.django_db
 ADD = "admin:retention_retentionpolicy_add"
-
-
-@pytest.fixture
-def source(lora: Trainer, tmp_path: Path) -> Source:
-    return source_at(tmp_path / "logs")
 
 
 def policy(source: Source, **rule: Any) -> RetentionPolicy:

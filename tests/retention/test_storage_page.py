@@ -16,26 +16,17 @@ from retention import usage
 from retention.models import RetentionPolicy, Tombstone
 from retention.space import Space, Standing
 from retention.usage import Came, Volume
-from runs.models import AuditEntry, Run, Source, Trainer
-from runs.roles import fill_roles
+from runs.models import AuditEntry, Run, Source
 from tests.retention.oldruns import content, run_at
-from tests.runs.conftest import alice, bob, charlie, lora, signed_in  # noqa: F401
-from tests.runs.factories import make_run, make_source
+from tests.runs.conftest import signed_in
+from tests.runs.factories import make_run
 from trainmon.celery import app
 
 if TYPE_CHECKING:
-    from pytest_django import DjangoAssertNumQueries, Settings
+    from pytest_django import DjangoAssertNumQueries
 
 pytestmark = pytest.mark.django_db
 DAY, MIB = timedelta(days=1), 2**20
-
-
-@pytest.fixture
-def source(lora: Trainer, tmp_path: Path, settings: Settings) -> Source:  # noqa: F811
-    fill_roles()
-    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
-    (tmp_path / "logs").mkdir()
-    return make_source(lora, root=str(tmp_path / "logs"), real_root=str((tmp_path / "logs").resolve()))
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def bury(*words: str) -> Tombstone:
     return Tombstone.objects.get(purged_at=None, restored_at=None)
 
 
-def test_it_tells_what_takes_the_room_and_what_is_old_to_those_who_may_see_it(source, alice, charlie):  # noqa: F811
+def test_it_tells_what_takes_the_room_and_what_is_old_to_those_who_may_see_it(source, alice, charlie):
     make_run(source, dataset="alpaca", name="big", size=30 * MIB)
     make_run(source, dataset="alpaca", name="ancient", size=10 * MIB, modified=now() - 40 * DAY)
     make_run(source, name="vanished", size=999 * MIB, files_missing=True, modified=now() - 40 * DAY)
@@ -67,7 +58,7 @@ def test_it_tells_what_takes_the_room_and_what_is_old_to_those_who_may_see_it(so
     assert not any(word in page(charlie) for word in ("alpaca", "big", source.root))
 
 
-def test_it_tells_operators_what_policies_do_next(source, alice, bob):  # noqa: F811
+def test_it_tells_operators_what_policies_do_next(source, alice, bob):
     make_run(source, name="ancient", size=10 * MIB, started=now() - 40 * DAY)
     policy = RetentionPolicy.objects.create(name="<tidy>", trainer=source.trainer, max_age=30 * DAY)
     assert "No policy is on" in page(bob)
@@ -77,7 +68,7 @@ def test_it_tells_operators_what_policies_do_next(source, alice, bob):  # noqa: 
     assert "tidy" not in page(alice)
 
 
-def test_the_page_stands_without_runs_and_with_a_root_that_is_gone(source, alice):  # noqa: F811
+def test_the_page_stands_without_runs_and_with_a_root_that_is_gone(source, alice):
     Path(source.root).rmdir()
     assert "No run lies on disk" in page(alice) and "Cannot be asked: No such file or directory" in page(alice)
     Source.objects.all().delete()
@@ -85,7 +76,7 @@ def test_the_page_stands_without_runs_and_with_a_root_that_is_gone(source, alice
 
 
 def test_many_runs_take_as_many_queries_as_few(
-    source, bob, django_assert_num_queries: DjangoAssertNumQueries  # noqa: F811
+    source, bob, django_assert_num_queries: DjangoAssertNumQueries
 ):
     client = signed_in(bob)
     old = make_run(source, dataset="data")
@@ -116,7 +107,7 @@ def test_a_forecast_goes_by_the_longest_time_that_is_known(since, week, month, d
     assert volume.level == "tight" and volume.name == "/volume"
 
 
-def test_the_trash_tells_who_buried_what_and_why_and_an_operator_restores_it(source, alice, bob, charlie, at_once):  # noqa: F811
+def test_the_trash_tells_who_buried_what_and_why_and_an_operator_restores_it(source, alice, bob, charlie, at_once):
     run = run_at(source, "ds/gone")
     before = content(Path(source.root) / "ds/gone")
     tomb = bury("--why", "no longer <needed>")
@@ -133,7 +124,7 @@ def test_the_trash_tells_who_buried_what_and_why_and_an_operator_restores_it(sou
     assert AuditEntry.objects.get(action="order restore").why == "needed after all"
 
 
-def test_a_purged_run_comes_back_from_its_archive(source, bob, at_once):  # noqa: F811
+def test_a_purged_run_comes_back_from_its_archive(source, bob, at_once):
     run_at(source, "ds/gone")
     before = content(Path(source.root) / "ds/gone")
     tomb = bury("--grace", "0d")
@@ -146,7 +137,7 @@ def test_a_purged_run_comes_back_from_its_archive(source, bob, at_once):  # noqa
     assert "No purged run has an archive" in page(bob, "storage-trash", "?of=purged")
 
 
-def test_what_grew_in_the_trash_or_is_on_its_way_says_so(source, bob):  # noqa: F811
+def test_what_grew_in_the_trash_or_is_on_its_way_says_so(source, bob):
     run_at(source, "ds/gone")
     tomb = bury()
     Tombstone.objects.update(grew=["events<1>"])
@@ -158,7 +149,7 @@ def test_what_grew_in_the_trash_or_is_on_its_way_says_so(source, bob):  # noqa: 
     assert not AuditEntry.objects.filter(action="order restore").exists()
 
 
-def test_what_is_not_there_and_what_is_not_visible_are_the_same(source, bob, charlie):  # noqa: F811
+def test_what_is_not_there_and_what_is_not_visible_are_the_same(source, bob, charlie):
     run_at(source, "ds/gone")
     tomb, charlies = bury(), signed_in(charlie)
     charlie.groups.set(bob.groups.filter(name="operator"))
