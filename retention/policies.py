@@ -220,14 +220,3 @@ def _runs(count: int) -> str:
 def enabled() -> list[RetentionPolicy]:
     """The policies that are switched on, in the order in which they have their turn."""
     return list(RetentionPolicy.objects.filter(enabled=True).select_related("trainer", "dataset__trainer"))
-
-
-def before(policy: RetentionPolicy, at: datetime) -> set[int]:
-    """The runs that those have taken whose turn comes earlier in the hour."""
-    taken: set[int] = set()
-    if policy.enabled:
-        for other in enabled():
-            if other.pk == policy.pk:
-                break
-            taken.update(row.id for row, _ in evaluate(other, at, taken).going)
-    return taken

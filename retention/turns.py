@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from django.utils.timezone import now
@@ -29,6 +30,8 @@ class Outlook:
     size: int
     count: int
     refused: str
+    #: The runs themselves, by their ids.
+    takes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,9 @@ class Outlooks:
         at, taken, found = now(), set[int](), dict[int, Outlook]()
         for policy in chain:
             evaluated = policies.evaluate(policy, at, taken)
-            taken.update(row.id for row, _ in evaluated.going)
-            found[policy.pk] = Outlook(at, len(evaluated.going), evaluated.size, evaluated.count, evaluated.refused)
+            takes = frozenset(row.id for row, _ in evaluated.going)
+            taken |= takes
+            found[policy.pk] = Outlook(at, len(takes), evaluated.size, evaluated.count, evaluated.refused, takes)
         old = [one for one, known in self._known.items() if any(at - it.at > FRESH for it in known.values())]
         self._known = {one: known for one, known in self._known.items() if one not in old} | {key: found}
         return found
@@ -85,6 +89,13 @@ class Outlooks:
 
 #: Those of this process.
 outlooks = Outlooks()
+
+
+def before(policy: RetentionPolicy) -> set[int]:
+    """The runs that those take whose turn comes earlier in the hour."""
+    chain = policies.enabled() if policy.enabled else []
+    found = outlooks.of(chain)
+    return {run for one in takewhile(lambda one: one.pk != policy.pk, chain) for run in found[one.pk].takes}
 
 
 def turn_of(policy: RetentionPolicy, at: datetime, outlook: Outlook | None = None) -> Turn:

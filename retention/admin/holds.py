@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import AdminBigIntegerFieldWidget, AdminDateWidget, AdminTextInputWidget
 from django.db.models import Q
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.timezone import localdate, now
@@ -24,7 +25,7 @@ from runs.templatetags.shown import ago, utc
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponseBase
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 
 class HoldForm(HoldAsked, forms.ModelForm):
@@ -131,6 +132,11 @@ class HoldAdmin(VisibleAdmin):
         """The same for one."""
         hold = self.get_object(request, unquote(object_id))
         return super().delete_view(request, object_id, {"title": "Lift hold", "holds": [hold], **(extra_context or {})})
+
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: int) -> HttpResponse:
+        """In the words of the run's page."""
+        self.message_user(request, "The run is not held any more.")
+        return redirect("admin:retention_hold_changelist")
 
     def has_change_permission(self, request: HttpRequest, obj: Hold | None = None) -> bool:
         """Whoever may hold a run may give a hold another reason or end."""

@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from retention import policies, rules
 from retention.fields import AgeField, SizeField
 from retention.models import RetentionPolicy
+from retention.turns import before
 from runs import audit
 from runs.models import Dataset
 from runs.templatetags.shown import ago
@@ -93,7 +94,7 @@ class PolicyAdmin(admin.ModelAdmin):
         super().save_model(request, obj, form, change) if not change else obj.save(update_fields=form.changed_data)
         audit.record(request, "change policy" if change else "add policy", obj, changed=form.changed_data,
                      rules=rules.in_words(obj), enabled=obj.enabled)
-        found = policies.evaluate(obj, now(), policies.before(obj, now()))
+        found = policies.evaluate(obj, now(), before(obj))
         if found.refused:
             self.message_user(request, f"It refuses to run: {found.refused}.", messages.WARNING)
         else:

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from retention import policies, rules
 from retention.looking import Patient
 from retention.models import PlannedRun
-from retention.turns import turn_of, turns
+from retention.turns import before, turn_of, turns
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -32,7 +32,7 @@ def policy_list(request: HttpRequest) -> HttpResponse:
 def policy_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One of them, by what the disk says, too: the list is that of ``prune --dry-run``."""
     policy, at = get_object_or_404(policies.visible_to(request.user), pk=pk), now()
-    due = policies.due(policy, at, policies.before(policy, at), Patient())
+    due = policies.due(policy, at, before(policy), Patient())
     staying = [*((one.candidate, one.refusal) for one in due.draft.staying), *due.evaluated.staying]
     gone = Q(runs__step__in=PlannedRun.SETTLED) & ~Q(runs__step__in=[PlannedRun.Step.SKIPPED, PlannedRun.Step.FAILED])
     plans = policy.plans.annotate(

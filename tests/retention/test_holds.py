@@ -100,8 +100,10 @@ def test_the_admin_puts_a_hold_on_changes_it_and_lifts_it(run: Run, bob: User, a
     assert trail() == [("bob", "hold", "for the paper"), ("ada", "hold", "law"), ("bob", "lift hold", "law")]
     client.post(f"{LIST}add/", said)
     gone = f"{LIST}{Hold.objects.get().pk}/delete/"
+    page = client.get(gone.replace("delete", "change")).content.decode()
+    assert f'<a href="{gone}" class="deletelink">Lift…</a>' in page and ">Delete<" not in page
     assert "for the paper</li>" in client.get(gone).content.decode()
-    client.post(gone, {"post": "yes"})
+    assert "The run is not held any more" in client.post(gone, {"post": "yes"}, follow=True).content.decode()
     assert not Hold.objects.exists() and len(trail()) == 5
 
 

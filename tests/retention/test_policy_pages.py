@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from retention.models import RetentionPolicy
-from retention.turns import turns
+from retention.turns import before, turns
 from runs.models import AuditEntry, Dataset, Source
 from tests.retention.oldruns import run_at
 from tests.runs.conftest import signed_in
@@ -39,6 +39,12 @@ def test_operators_see_what_a_policy_would_take_of_what_they_may_see(source, bob
             (turn,) = turns(User.objects.get(pk=bob.pk), on=True)
         assert turn.outlook.runs == 1
     told = client.get("/api/storage/").json()["policies"]
+    after = policy(source, name="untidy", max_age=timedelta(days=1), enabled=True)
+    for queries in (13, 1):  # which are on, and six for each; then only which are on
+        with django_assert_num_queries(queries):
+            assert len(before(after)) == 1
+    assert "old&lt;b&gt;" not in client.get(after.get_absolute_url()).content.decode()
+    after.delete()
     assert [(row["name"], row["runs"], datetime.fromisoformat(row["as_of"])) for row in told] == [("tidy", 1, turn.outlook.at)]
 
 
