@@ -1,7 +1,7 @@
 """What lies below a run's folder, seen through directory descriptors: nothing is followed, nothing is read.
 
-A path is opened component by component with openat2(2): no symlink, no mount point (bind mounts
-included) and no ``..`` lies on the way.  A tree is walked with one descriptor that goes down and
+A path is opened with openat2(2): no symlink, no mount point (bind mounts included) and no ``..``
+lies on the way.  A tree is walked with one descriptor that goes down and
 up again, so its depth is bounded by memory alone.  No Django here.
 """
 
@@ -24,10 +24,13 @@ from runs.readers.tree import DIRECTORY_FLAGS, TRASH
 #: Bytes of paths in one listing: what bounds its memory, however deep or wide the tree is.
 MOST = 256 * 2**20
 SYS_OPENAT2: Final = 437
+#: Bytes of a path that one system call takes, its end included (PATH_MAX).
+LONGEST: Final = 4096
 RENAME_NOREPLACE: Final = 1
 #: Neither mount points, nor symlinks of any kind, nor anything that is not below.
 RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
 FLAGS: Final = DIRECTORY_FLAGS | os.O_CLOEXEC
+HOW: Final = struct.pack("QQQ", FLAGS, 0, RESOLVE)
 
 #: How the names of files are bytes.
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
@@ -118,15 +121,11 @@ class Descent:
 @contextmanager
 def open_folder(root: bytes | str, path: bytes) -> Iterator[int]:
     """A descriptor of the folder ``path`` strictly below ``root``; Refused where it is not plainly one."""
-    fd = open_root(root)
-    try:
-        for component in parts(path):
-            there = entered(fd, component, path)
-            os.close(fd)
-            fd = there
+    parts(path)
+    with closing(open_root(root)) as top:
+        fd = entered(top, path, path)
+    with closing(fd):
         yield fd
-    finally:
-        os.close(fd)
 
 
 def is_file(root: bytes | str, path: bytes) -> bool:
@@ -141,14 +140,11 @@ def open_parent(root: bytes | str, path: bytes) -> Iterator[tuple[int, bytes]]:
     """A descriptor of the folder above ``path``, which may be the root, and the last component's name."""
     *above, name = parts(path)
     fd = open_root(root)
-    try:
-        for component in above:
-            there = entered(fd, component, path)
-            os.close(fd)
-            fd = there
+    if above:
+        with closing(fd) as top:
+            fd = entered(top, b"/".join(above), path)
+    with closing(fd):
         yield fd, name
-    finally:
-        os.close(fd)
 
 
 def open_root(root: bytes | str) -> int:
@@ -173,22 +169,28 @@ def parts(path: bytes) -> list[bytes]:
     return components
 
 
-def below(fd: int, name: bytes) -> int:
-    """A descriptor of the folder ``name`` in an open one; OSError: EXDEV for a mount point, ELOOP for a symlink."""
-    how = struct.pack("QQQ", FLAGS, 0, RESOLVE)
-    opened: int = _libc.syscall(SYS_OPENAT2, fd, ctypes.c_char_p(name), how, ctypes.c_size_t(len(how)))
+def below(fd: int, path: bytes) -> int:
+    """A descriptor of the folder ``path`` below an open one; OSError: EXDEV for a mount point, ELOOP for a symlink on the way."""
+    if len(path) >= LONGEST and (cut := path.rfind(b"/", 0, LONGEST)) > 0:
+        with closing(below(fd, path[:cut])) as half:
+            return below(half, path[cut + 1:])
+    opened: int = _libc.syscall(SYS_OPENAT2, fd, ctypes.c_char_p(path), HOW, ctypes.c_size_t(len(HOW)))
     if opened >= 0:
         return opened
     if ctypes.get_errno() != errno.ENOSYS:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return _below_by_device(fd, name)
+    return _below_by_device(fd, path)
 
 
-def _below_by_device(fd: int, name: bytes) -> int:
+def _below_by_device(fd: int, path: bytes) -> int:
     """The same before Linux 5.6, where only another device tells a mount point."""
+    name, _, rest = path.partition(b"/")
     opened = os.open(name, FLAGS, dir_fd=fd)
     if os.fstat(opened).st_dev == os.fstat(fd).st_dev:
-        return opened
+        if not rest:
+            return opened
+        with closing(opened):
+            return _below_by_device(opened, rest)
     os.close(opened)
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
@@ -223,10 +225,10 @@ def lies(fd: int, name: bytes) -> bool:
     return True
 
 
-def entered(parent: int, name: bytes, path: bytes) -> int:
-    """A descriptor of the folder ``name``, as ``path`` in the words where that is refused."""
+def entered(parent: int, way: bytes, path: bytes) -> int:
+    """A descriptor of the folder that ``way`` leads to, called ``path`` in the words where that is refused."""
     try:
-        fd = below(parent, name)
+        fd = below(parent, way)
     except OSError as error:
         raise refusal(path, error) from None
     if os.fstat(fd).st_dev == os.fstat(parent).st_dev:

@@ -9,14 +9,16 @@ class TrainmonConfig(AppConfig):
     name = "trainmon"
 
     def ready(self) -> None:
-        """Checks, secrets of our own, what nobody caught, and children that begin without connections."""
+        """Checks, secrets of our own, what nobody caught, children that begin without connections, and how times are read."""
         from django.conf import settings
 
         from runs import redact
         from trainmon import checks, logs  # noqa: F401
         from trainmon.forks import forget_connections_in_children
+        from trainmon.moments import read_quickly
 
         forget_connections_in_children()
+        read_quickly()
         redact.learn(settings.SECRETS)
         if settings.TRAINMON_SERVICE != logs.COMMAND:
             logs.catch_all()

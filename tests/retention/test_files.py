@@ -40,6 +40,17 @@ def test_neither_a_symlink_nor_a_file_nor_what_is_not_there_is_opened_as_a_folde
     assert str(refused.value).isprintable()
 
 
+def test_a_kernel_without_openat2_and_a_path_longer_than_it_takes_refuse_the_same(tmp_path, monkeypatch):
+    plant(tmp_path, {"away": {"deep": {}}, "root": {"run": {"a": {"b": {"c": "x"}}}, "link": Path("../away")}})
+    monkeypatch.setattr(files, "LONGEST", 6)
+    for number in (files.SYS_OPENAT2, 10_000):  # a number that no system call has: ENOSYS
+        monkeypatch.setattr(files, "SYS_OPENAT2", number)
+        assert [entry.path for entry in listed(tmp_path / "root", b"run/a/b")] == [b"", b"c"]
+        for path in (b"link/deep", b"run/a/b/c", b"run/a/none"):
+            with pytest.raises(Refused):
+                listed(tmp_path / "root", path)
+
+
 def test_the_root_itself_may_be_a_link_because_an_admin_wrote_it(tmp_path):
     plant(tmp_path / "real", {"run": {"a": "x"}})
     (tmp_path / "root").symlink_to(tmp_path / "real")
