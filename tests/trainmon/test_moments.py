@@ -28,7 +28,8 @@ def test_every_time_comes_back_as_it_went_in(at: datetime) -> None:
 @pytest.mark.django_db
 def test_each_connection_reads_its_times_with_the_interpreters_parser() -> None:
     asked("1")
-    assert connection.connection.adapters.get_loader(connection.connection.adapters.types["timestamptz"].oid, Format.TEXT) is Moment
+    known = connection.connection.adapters
+    assert known.get_loader(known.types["timestamptz"].oid, Format.TEXT) is Moment
     assert asked("array[%s::timestamptz]", at := datetime(2026, 3, 29, 1, 30, tzinfo=UTC)) == [at]
     assert asked("'2026-03-29 03:30+02'::timestamptz - interval '1 second'") == at - timedelta(seconds=1)
 
