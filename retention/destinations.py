@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -234,6 +235,10 @@ class FolderDraft(Draft):
             raise Refused(busy) from None
         if not self._is_part():  # whoever had it has published it meanwhile
             raise Refused(busy)
+        found = os.fstat(self.fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            # a hard link: what is written here would be in a file of somewhere else
+            raise Refused(f"{self.part} in {self.url} is no draft of ours: look at it, and delete it")
 
     def _write(self, data: bytes) -> int:
         left = memoryview(data)

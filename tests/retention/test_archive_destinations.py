@@ -112,6 +112,14 @@ def test_a_link_in_the_place_of_an_archive_is_not_followed(tmp_path):
     assert secret.read_text() == "kept"
 
 
+def test_a_hard_link_in_the_place_of_a_draft_is_not_written_through(tmp_path):
+    plant(tmp_path, {"run": {"x": "1"}, "archive": {}, "elsewhere": "kept"})
+    os.link(tmp_path / "elsewhere", tmp_path / "archive/.one.part")
+    with pytest.raises(Refused, match="no draft of ours"):
+        pack(tmp_path, folder(tmp_path))
+    assert (tmp_path / "elsewhere").read_text() == "kept"
+
+
 def test_archives_inside_the_logs_are_refused_however_the_way_there_is_written(tmp_path):
     logs = plant(tmp_path / "logs", {"in": {}})
     (tmp_path / "link").symlink_to(logs)
