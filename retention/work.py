@@ -120,14 +120,15 @@ def _place(planned: PlannedRun, to: destinations.Destination) -> tuple[Archive, 
     while True:
         name = f"{planned.grave}-{number}"
         with transaction.atomic():
-            row, _ = Archive.objects.get_or_create(
+            row, new = Archive.objects.get_or_create(
                 destination=to.url, name=name, defaults={"run": planned.run, "planned": planned})
             journal.mark(planned, Step.ARCHIVING)
         if not to.has(name):
             return row, None
-        if row.state != Archive.State.GONE and (found := _left_behind(planned, to, name)):
+        # one that lay there before we began was put there by somebody else, whatever it says
+        if not new and row.state != Archive.State.GONE and (found := _left_behind(planned, to, name)):
             return row, found
-        Archive.objects.filter(pk=row.pk).update(state=Archive.State.GONE, error="left behind by a writer that was killed")
+        Archive.objects.filter(pk=row.pk).update(state=Archive.State.GONE, error="left there by another writer")
         number += 1
 
 

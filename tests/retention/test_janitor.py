@@ -13,11 +13,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils.timezone import now
 
-from retention import orders, plan, purging, tasks, watching, work
+from retention import archive, destinations, orders, plan, purging, tasks, watching, work
 from retention.candidates import candidates
+from retention.files import listing, open_folder
 from retention.janitor import ripe
 from retention.meter import Meter
-from retention.models import Plan, Tombstone
+from retention.models import Archive, Plan, Tombstone
 from retention.turn import Busy, turn
 from runs.models import AuditEntry, Heartbeat, Run, Source
 from tests.retention.oldruns import content, run_at, source_at
@@ -107,6 +108,21 @@ def test_a_plan_that_only_archives_leaves_its_runs_where_they_are(source):
     orders.clean(made, AUTHOR, made.token)
     tasks.tidy()
     assert (stage(run), content(Path(source.root)), run.archives.get().state) == ("active", before, "verified")
+
+
+@pytest.mark.django_db
+def test_an_archive_that_lay_there_before_is_never_taken_for_that_of_the_run(source, tmp_path):
+    """P7: whoever may write beside the archives cannot have a run purged that nobody has packed."""
+    run_at(source, "one")
+    (planned,) = ordered(source).runs.all()
+    (tmp_path / "logs/evil").mkdir()
+    with open_folder(source.root, b"evil") as fd:
+        to = destinations.at(str(tmp_path / "archive"))
+        archive.write(fd, listing(fd), [], to, f"{planned.grave}-1", {"digest": planned.digest})
+    tasks.carry_out(planned.plan_id)
+    forged, ours = Archive.objects.order_by("name")
+    assert (forged.state, ours.state, ours.files) == ("gone", "verified", 2)
+    assert Tombstone.objects.get().archive == ours
 
 
 @pytest.mark.django_db
