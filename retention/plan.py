@@ -18,7 +18,8 @@ from django.utils.timezone import now
 from retention import files
 from retention.candidates import Candidate, Parents, written
 from retention.models import Plan, PlannedRun, RetentionPolicy
-from runs import audit
+from runs import audit, redact
+from runs.models import Run
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -115,9 +116,11 @@ def draft(
 ) -> Draft:
     """Look at what the chosen runs hold: one stat a file, nothing is opened but folders."""
     parents = Parents({candidate.source_id for candidate, _ in wanted})
+    busy = under_way([candidate.id for candidate, _ in wanted])
     chosen = []
     for number, (candidate, reason) in enumerate(wanted, 1):
-        refusal = candidate.kept(at, forced=options.forced or options.keeps) or parents.kept(candidate)
+        refusal = (candidate.kept(at, forced=options.forced or options.keeps) or parents.kept(candidate)
+                   or busy.get(candidate.id, ""))
         seen = Seen()
         if not refusal:
             try:
@@ -127,6 +130,12 @@ def draft(
         chosen.append(Chosen(candidate, reason, seen, refusal))
         report(number)
     return Draft(options, chosen)
+
+
+def under_way(ids: Sequence[int]) -> dict[int, str]:
+    """Of these runs those that another cleanup has not done with, with words: a confirmation is good once."""
+    rows = PlannedRun.objects.filter(run__in=ids, plan__state__in=Plan.OPEN).exclude(step__in=PlannedRun.SETTLED)
+    return {run: f"is in cleanup {number}, which is under way" for run, number in rows.values_list("run", "plan")}
 
 
 def look(candidate: Candidate, at: datetime) -> Seen:
@@ -164,12 +173,17 @@ def _moment(seconds: int) -> datetime:
 
 
 def confirm(made: Draft, author: Author, token: str) -> Plan:
-    """Write the plan down as the one that was confirmed; Changed where the token is another list's."""
+    """Write the plan down as the one that was confirmed; Changed where the token is another list's, or was used just now."""
     if token != made.token:
         raise Changed("what would go is no longer what was confirmed")
+    ids = [one.candidate.id for one in made.going]
     with transaction.atomic():
+        # of two that confirm the same at once the second waits here, and sees the first
+        list(Run.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk").values_list("pk"))
+        for why in under_way(ids).values():
+            raise Changed(f"one of the runs {why}")
         plan = Plan.objects.create(
-            by=author.user, who=author.who, origin=author.origin, why=author.why, selected=author.selected,
+            by=author.user, who=author.who, origin=author.origin, why=redact.text(author.why), selected=author.selected,
             archive=made.options.archive, grace=made.options.grace, forced=made.options.forced, digest=token,
             keeps=made.options.keeps, forget_metrics=made.options.forget_metrics, policy=author.policy,
             state=Plan.State.CONFIRMED, confirmed_at=now())

@@ -172,6 +172,8 @@ def order(one: Due) -> str:
         return words
     try:
         orders.clean(one.draft, _author(one), one.draft.token)
+    except plan.Changed as changed:
+        return _note(one, f"nothing was done: {changed}")
     except orders.Away:
         pass  # it is confirmed: the janitor finds it when it is back
     return _note(one, f"{_runs(len(one.draft.going))} ({size(one.draft.total('size'))}) on the way to the trash")
@@ -181,7 +183,11 @@ def apply(one: Due, held: Held, report: work.Report = work.silent, *, origin: st
     """Do exactly that here and now; None where nothing was to be done."""
     if _idle(one):
         return None
-    made = plan.confirm(one.draft, _author(one, origin, why), one.draft.token)
+    try:
+        made = plan.confirm(one.draft, _author(one, origin, why), one.draft.token)
+    except plan.Changed as changed:
+        _note(one, f"nothing was done: {changed}")
+        return None
     work.carry_out(made, held, report)
     gone = list(made.runs.filter(step=PlannedRun.Step.BURIED).values_list("size", flat=True))
     left = made.runs.count() - len(gone)

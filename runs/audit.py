@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth.models import User
 from django.db import models
 
+from runs import redact
 from runs.models import AuditEntry
 from runs.readers.plain import plain, plain_json
 
@@ -34,7 +35,7 @@ def record(
         kind=subject._meta.model_name or "" if subject is not None else "",
         object_id=subject.pk if subject is not None else None,
         subject=plain(str(subject))[:500] if subject is not None else "",
-        why=plain(why)[:2000],
+        why=redact.text(plain(why))[:2000],
         address=address or address_of(request),
         details=plain_json(details),
     )

@@ -17,7 +17,7 @@ from django.utils.timezone import now
 from retention import changes, orders, plan
 from retention.candidates import Candidate, candidates
 from retention.looking import Patient
-from retention.models import Archive, Plan, PlannedRun, Tombstone
+from retention.models import Archive, PlannedRun, Tombstone
 from retention.rights import cleanable, may_force
 from retention.telling import shown_path
 from runs import annotate, audit
@@ -114,14 +114,11 @@ class Bury(Deed):
     options: ClassVar[tuple[str, ...]] = ("archive", "grace", "forced", "why")
 
     def look(self, user: User | AnonymousUser, ids: Sequence[int], said: dict[str, Any]) -> Preview:
-        """One stat a file; what is in a cleanup that is under way is no part of a second one."""
-        found = candidates(cleanable(user).filter(pk__in=ids))
-        busy = _under_way(row.id for row in found)
-        wanted = [(row, _reason(row)) for row in found if row.id not in busy]
+        """One stat a file."""
+        wanted = [(row, _reason(row)) for row in candidates(cleanable(user).filter(pk__in=ids))]
         made = plan.draft(wanted, self.how(user, said), now(), looking=Patient())
         going = [Line(one.candidate, one.reason, one.seen.size, one.seen.files, changes.lies(one)) for one in made.going]
         staying = [Line(one.candidate, one.refusal, one.candidate.size) for one in made.staying]
-        staying += [Line(row, f"is in cleanup {busy[row.id]}, which is under way", row.size) for row in found if row.id in busy]
         return Preview(going, staying, made.token, draft=made)
 
     def how(self, user: User | AnonymousUser, said: dict[str, Any]) -> plan.Options:
@@ -156,12 +153,6 @@ class Pack(Bury):
 def _reason(row: Candidate) -> str:
     age = row.age(now())
     return "chosen by hand" + (f"; nothing came for {duration(age.total_seconds())}" if age is not None else "")
-
-
-def _under_way(ids: Iterable[int]) -> dict[int, int]:
-    """Of these runs those that a cleanup has not done with, and which one."""
-    rows = PlannedRun.objects.filter(run__in=list(ids), plan__state__in=[Plan.State.CONFIRMED, Plan.State.WORKING])
-    return dict(rows.exclude(step__in=PlannedRun.SETTLED).values_list("run", "plan"))
 
 
 # restore

@@ -20,6 +20,7 @@ from retention.admin.deeds import DEEDS, Deed, Preview
 from retention.admin.filters import AgeFilter, HeldFilter, SizeFilter, StageFilter
 from retention.models import RunStorage
 from retention.orders import Away
+from retention.plan import Changed
 from retention.rights import may_clean
 from runs import masks
 from runs.admin.registry import LONG, TrainerFilter
@@ -107,6 +108,9 @@ class RunStorageAdmin(FactsAdmin):
             return self.preview(request, deed, ids, form, made, status)
         try:
             done = deed.order(request, made, form.said())
+        except Changed:  # somebody confirmed the same a moment ago
+            made = deed.look(request.user, ids, form.said())
+            return self.preview(request, deed, ids, form, made, form.objection(made) or HTTPStatus.CONFLICT)
         except Away as away:
             self.message_user(request, str(away), messages.WARNING)
             return redirect("admin:retention_plan_change", away.plan.pk) if away.plan else redirect(

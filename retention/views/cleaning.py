@@ -108,7 +108,12 @@ def cleanup_confirm(request: HttpRequest) -> HttpResponse:
         sure.add_error("typed", f"This is not the number of runs: they are {len(shown.made.going):,}.")
     if not sure.is_valid() or not shown.made.going:
         return _shown(request, shown, 400)
-    return _ordered(request, asked, shown.made, sure)
+    try:
+        return _ordered(request, asked, shown.made, sure)
+    except plan.Changed:  # somebody confirmed the same a moment ago
+        again = _preview(request, asked)
+        again.sure, again.changed = sure, changes.since(shown.seen, changes.shown(again.made))
+        return _shown(request, again, 409)
 
 
 def _preview(request: HttpRequest, asked: Asked) -> Preview:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -153,6 +154,15 @@ def test_a_confirmed_plan_is_written_down_with_who_and_why(source):
     assert list(plan.runs.values_list("step", "error", "files")) == [("planned", "", 2), ("skipped", "is pinned", 0)]
     entry = AuditEntry.objects.get()
     assert (entry.who, entry.action, entry.why, entry.details["bytes"]) == ("tess", "confirm cleanup", "old stuff", 320)
+
+
+def test_of_two_that_confirm_the_same_at_once_one_does_and_no_secret_of_a_reason_is_kept(source):
+    run = run_at(source, "a")
+    one, two = plan_of(run), plan_of(run)
+    plan = confirm(one, replace(ME, why="password=hunter2hunter2"), one.token)
+    with pytest.raises(Changed, match=f"is in cleanup {plan.pk}, which is under way"):
+        confirm(two, ME, two.token)
+    assert "hunter2" not in plan.why + AuditEntry.objects.get().why
 
 
 def test_a_plan_asks_the_database_as_often_for_many_runs_as_for_one(source):

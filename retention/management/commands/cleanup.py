@@ -108,7 +108,10 @@ class Command(CleaningCommand):
     def carry_out(self, draft: plan.Draft, said: str, at: datetime, options: dict[str, Any]) -> None:
         """Archive and bury."""
         with turn() as held:
-            made = plan.confirm(draft, author(options, said), draft.token)
+            try:
+                made = plan.confirm(draft, author(options, said), draft.token)
+            except plan.Changed as changed:
+                self.refuse(f"Nothing was deleted: {changed}.")
             with console.steps(draft.total("size"), made.archive, quiet=options["json"]) as tell:
                 work.carry_out(made, held, tell)
         self.sum_up(made, outline(draft, at) | {"dry_run": False}, options)
