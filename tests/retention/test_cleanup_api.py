@@ -40,7 +40,8 @@ def test_the_token_of_a_dry_run_confirms_it_and_the_run_comes_back_from_the_tras
     assert answer.status_code == 201 and answer["Location"] == told["url"]
     assert (told["state"], told["origin"], told["grace_seconds"], told["results"][0]["step"]) == (
         "confirmed", "api", 172_800, "planned")
-    again = problem(send(caller, "POST", "/api/cleanups/confirm/", asked | dict(token=token, seen=f"{run.pk}:")), 409, "nothing-to-do")
+    replay = send(caller, "POST", "/api/cleanups/confirm/", asked | {"token": token, "seen": f"{run.pk}:"})
+    again = problem(replay, 409, "nothing-to-do")
     assert again["errors"]["runs"] == [f"a would be left alone now: is in cleanup {told['id']}, which is under way."]
     carried_out(told["id"])
     done = caller.get(told["url"]).json()
