@@ -31,6 +31,8 @@ RENAME_NOREPLACE: Final = 1
 RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
 FLAGS: Final = DIRECTORY_FLAGS | os.O_CLOEXEC
 HOW: Final = struct.pack("QQQ", FLAGS, 0, RESOLVE)
+#: The same for a thing of any kind, which is not opened by that.
+ASKING: Final = struct.pack("QQQ", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, RESOLVE)
 
 #: How the names of files are bytes.
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
@@ -169,12 +171,12 @@ def parts(path: bytes) -> list[bytes]:
     return components
 
 
-def below(fd: int, path: bytes) -> int:
+def below(fd: int, path: bytes, how: bytes = HOW) -> int:
     """A descriptor of the folder ``path`` below an open one; OSError: EXDEV for a mount point, ELOOP for a symlink on the way."""
     if len(path) >= LONGEST and (cut := path.rfind(b"/", 0, LONGEST)) > 0:
         with closing(below(fd, path[:cut])) as half:
-            return below(half, path[cut + 1:])
-    opened: int = _libc.syscall(SYS_OPENAT2, fd, ctypes.c_char_p(path), HOW, ctypes.c_size_t(len(HOW)))
+            return below(half, path[cut + 1:], how)
+    opened: int = _libc.syscall(SYS_OPENAT2, fd, ctypes.c_char_p(path), how, ctypes.c_size_t(len(how)))
     if opened >= 0:
         return opened
     if ctypes.get_errno() != errno.ENOSYS:
@@ -294,10 +296,18 @@ def inside_of(fd: int, folder: Entry) -> list[Entry]:
         for name in os.listdir(fd):
             found.append(made(above + name.encode(ENCODING, ERRORS), seen := of(name, dir_fd=fd, follow_symlinks=False)))
             if seen.st_dev != folder.device:
-                raise refusal(found[-1].path, OSError(errno.EXDEV, ""))
+                _refuse_mounted(fd, found[-1])
     except OSError as error:
         raise refusal(folder.path, error) from None
     return found
+
+
+def _refuse_mounted(fd: int, entry: Entry) -> None:
+    """Another device than that of its folder: in an overlay the files of a layer have that of the layer, else it is a mount."""
+    with suppress(OSError):
+        if entry.kind != "folder":
+            return os.close(below(fd, entry.path.rpartition(b"/")[2], ASKING))
+    raise refusal(entry.path, OSError(errno.EXDEV, ""))
 
 
 def digest(entries: Iterable[Entry]) -> str:

@@ -9,8 +9,10 @@ Everything goes through directory descriptors, and nothing is followed.  No Djan
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,10 +40,16 @@ from retention.inventory import LIST, Inventory, remove
 from retention.trash import reserve, trash_for, trash_of, trash_with
 from runs.readers.tree import join
 
-__all__ = ["Grave", "bury", "exhume", "forget", "grown", "purge", "ready", "trash_of", "whole"]
+__all__ = ["Grave", "Stuck", "bury", "exhume", "forget", "grown", "purge", "ready", "trash_of", "whole"]
 
 PURGING = b".purging"
 NAME = re.compile(r"[0-9A-Za-z_-]{1,100}")
+#: The same file system, and yet no rename.
+LAYERED = "it lies in a lower layer of an overlay (part of a container's image), or under another project quota than the trash"
+
+
+class Stuck(Refused):
+    """A run that nothing protects, but that cannot be moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,15 @@ def ready(root: bytes | str, path: bytes) -> None:
         places = [name for name in (trash, b".", last) if lies(parent, name)]
         if not all(os.access(place, os.W_OK, dir_fd=parent) for place in places):
             raise Refused(f"cannot be moved: its volume is read-only, or the user with the id {os.geteuid()} may not write there")
+        if _is_sticky(parent, last):
+            raise Refused(f"cannot be moved: only its owner may do that, in a folder with the sticky bit; we are {os.geteuid()}")
+
+
+def _is_sticky(parent: int, name: bytes) -> bool:
+    """Whether the folder above lets only the owner of a thing move it, and that is not us."""
+    above = os.fstat(parent)
+    owners = {0, above.st_uid, os.stat(name, dir_fd=parent, follow_symlinks=False).st_uid}
+    return bool(above.st_mode & stat.S_ISVTX) and os.geteuid() not in owners
 
 
 def bury(root: bytes | str, path: bytes, name: str, expected: str) -> Grave:
@@ -95,7 +112,7 @@ def exhume(root: bytes | str, name: str, path: bytes) -> None:
             make_folders(root, above)
             with open_parent(root, path) as (parent, last):
                 _moved(trash, grave, parent, last, path)
-        elif _inode(root, path) != _inventory(trash, grave).inode:
+        elif not _is_at(root, path, _inventory(trash, grave)):
             raise Gone(f"{name} is not in the trash")
         _sync(root, path, trash)
 
@@ -149,7 +166,7 @@ class _Purge:
     """One deletion: what may go, and what that has freed."""
 
     def __init__(self, inventory: Inventory, progress: Callable[[int], None]) -> None:
-        self.listed = {entry.path: entry for entry in inventory.entries}
+        self.inventory, self.listed = inventory, {entry.path: entry for entry in inventory.entries}
         self.progress = progress
         self.freed = 0
 
@@ -176,8 +193,7 @@ class _Purge:
 
     def _check(self, entry: Entry) -> None:
         was = self.listed.get(entry.path)
-        same = was and (was.inode, was.mode) == (entry.inode, entry.mode)
-        if not same or (entry.kind != "folder" and was and (was.size, was.mtime_ns) != (entry.size, entry.mtime_ns)):
+        if not was or not self.inventory.same(was, entry):
             raise Refused(f"{_where(entry)} appeared or changed after the deletion had begun; it is left where it is")
 
     def _down(self, descent: Descent) -> None:
@@ -220,10 +236,20 @@ def _laid(root: bytes | str, path: bytes, trash: int, grave: bytes, expected: st
             raise Refused(f"{shown(path)} changed since it was confirmed")
         inventory = Inventory(path, tuple(entries))
         inventory.write(trash, grave)
-        _moved(parent, last, trash, grave, path)
+        try:
+            _moved(parent, last, trash, grave, path)
+        except Refused:
+            _unlisted(trash, grave)
+            raise
         os.fsync(parent)
     os.fsync(trash)
     return inventory
+
+
+def _unlisted(trash: int, grave: bytes) -> None:
+    """Remove the list of what was not moved."""
+    if not lies(trash, grave):
+        remove(trash, grave + LIST)
 
 
 def _moved(source: int, name: bytes, target: int, new: bytes, path: bytes) -> None:
@@ -232,7 +258,8 @@ def _moved(source: int, name: bytes, target: int, new: bytes, path: bytes) -> No
     except FileExistsError:
         raise Refused(f"something is at {shown(path)} now") from None
     except OSError as error:
-        raise Refused(f"{shown(path)} cannot be moved: {error.strerror}") from None
+        why = LAYERED if error.errno == errno.EXDEV else error.strerror
+        raise Stuck(f"{shown(path)} cannot be moved: {why}") from None
 
 
 def _changed(trash: int, grave: bytes, inventory: Inventory) -> list[Entry]:
@@ -291,10 +318,11 @@ def _listing(trash: int, grave: bytes) -> list[Entry]:
         return listing(fd)
 
 
-def _inode(root: bytes | str, path: bytes) -> int | None:
+def _is_at(root: bytes | str, path: bytes, inventory: Inventory) -> bool:
+    """Whether the folder at a path is the one that was buried, or one with all of it where inode numbers do not last."""
     with suppress(Refused), open_parent(root, path) as (parent, last), closing(entered(parent, last, path)) as fd:
-        return os.fstat(fd).st_ino
-    return None
+        return os.fstat(fd).st_ino == inventory.inode or not (inventory.numbered or inventory.changes(listing(fd)))
+    return False
 
 
 def _last(entry: Entry) -> bytes:

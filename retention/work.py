@@ -209,7 +209,8 @@ def _bury(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
         _held_and_moved(planned, lease, parents)
     except files.Refused as refused:
         # where it is cannot always be told now: whoever goes on later will see
-        journal.mark(planned, Step.BURYING if lies_or_unknown(planned) else Step.SKIPPED, str(refused))
+        stays = Step.FAILED if isinstance(refused, graves.Stuck) else Step.SKIPPED
+        journal.mark(planned, Step.BURYING if lies_or_unknown(planned) else stays, str(refused))
 
 
 def _held_and_moved(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
@@ -230,7 +231,7 @@ def _moved(planned: PlannedRun) -> list[str]:
     except OSError as error:
         if lies(planned):
             return []
-        raise files.Refused(f"cannot be moved: {error.strerror or error}") from None
+        raise graves.Stuck(f"cannot be moved: {error.strerror or error}") from None
     return [files.shown(entry.path) for entry in grave.changed][:100]
 
 

@@ -356,6 +356,37 @@ def test_a_root_that_is_a_mount_point_has_its_trash_inside(tmp_path, mount):
     assert told == ["/root/.trainmon-trash", "['.trainmon-trash']", "True"]
 
 
+def test_in_an_overlay_files_have_other_devices_and_new_numbers_after_a_mount_and_what_lies_in_a_lower_layer_stays(tmp_path):
+    plant(tmp_path, {"root": {}, "low": {"baked": {"events": "x"}}, "layer": {}})
+    layers = "lowerdir=low,upperdir=layer/up,workdir=layer/work,xino=off"
+    mount = f"mount -t overlay -o {layers} none root"
+    mounts = f"mount -t tmpfs none layer; mkdir layer/up layer/work; {mount}; mkdir root/run; echo x > root/run/events"
+    program = MOUNTED + f"""
+bury("root", b"run", "one", expected)
+os.system("umount root && {mount} && ls -RU root/.trainmon-trash >ls")
+with open_folder("root", b"baked") as fd:
+    expected = digest(listing(fd))
+try:
+    bury("root", b"baked", "two", expected)
+except Refused as why:
+    print(why)
+print(sorted(os.listdir("root/.trainmon-trash")))
+print(purge("root", "one") > 0)
+"""
+    told = in_a_mount_namespace(tmp_path, mounts, program).splitlines()
+    assert told[1].startswith("'baked' cannot be moved: it lies in a lower layer of an overlay")
+    assert told[2:] == ["['.reserve', 'one', 'one.list']", "True"]
+
+
+def test_where_only_the_owner_may_move_a_run_it_is_known_to_stay_before_anything_is_done(root):
+    let_all_in(root.parent)
+    plant(root / "data" / "theirs", {"run": {}}).chmod(0o1777)
+    (root / "data/theirs/run").chmod(0o777)
+    (root / ".trainmon-trash").mkdir(0o700)
+    os.chown(root / ".trainmon-trash", 65534, 65534)
+    assert "only its owner may do that" in as_nobody(lambda: graves.ready(os.fspath(root), b"data/theirs/run"))
+
+
 def test_a_full_volume_can_be_cleaned_up(tmp_path):
     plant(tmp_path, {"root": {}})
     mounts = "mount -t tmpfs -o size=1m none root; mkdir root/run; echo x > root/run/events"
