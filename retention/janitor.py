@@ -1,6 +1,7 @@
 """What the janitor does: cleanups, restores and purges that were ordered or are due.
 
-Each takes a turn of its own, so that what people wait for comes between.  Everything ordered is in
+Each takes a turn of its own, so that what people wait for comes between; a cleanup, whose archives
+may take hours, lets restores come before each of them.  Everything ordered is in
 the database first: a janitor that was killed, or was not told, goes on with its next round.
 """
 
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db.models import Q
@@ -18,7 +20,7 @@ from django.utils.timezone import now
 from retention import journal, purging, returning, vacuum, work
 from retention.meter import Meter
 from retention.models import Archive, Plan, PlannedRun, Tombstone
-from retention.turn import Busy, turn
+from retention.turn import Busy, Turn, turn
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def carry_out(plan_id: int) -> str:
         if plan is None:
             return "done already"
         with Meter(plan) as meter:
-            work.carry_out(plan, held, meter.add)
+            work.carry_out(plan, held, meter.add, partial(_restores_first, held))
     plan.refresh_from_db(fields=["state"])
     log.info("%s is %s", plan, plan.get_state_display(), extra={"event": "cleanup.carried_out", "context": {"plan": plan_id}})
     return str(plan.state)
@@ -45,9 +47,19 @@ def carry_out(plan_id: int) -> str:
 def bring_back(tomb_ids: Collection[int]) -> list[str]:
     """Restore runs that somebody wants back; why one did not come is with its tombstone.  Busy as above."""
     with turn(patience=0) as held:
-        tombs = list(returning.wanted().filter(pk__in=tomb_ids).select_related("run", "planned"))
-        done = returning.restore([tomb.run for tomb in tombs], held, "trainmon")
-        return [_told(tomb, one) for tomb, one in zip(tombs, done, strict=True)]
+        return _brought_back(tomb_ids, held)
+
+
+def _restores_first(held: Turn) -> None:
+    for some in batches(_wanted()):
+        with _going_on("restore of tombstones", some):
+            _brought_back(some, held)
+
+
+def _brought_back(tomb_ids: Collection[int], held: Turn) -> list[str]:
+    tombs = list(returning.wanted().filter(pk__in=tomb_ids).select_related("run", "planned"))
+    done = returning.restore([tomb.run for tomb in tombs], held, "trainmon")
+    return [_told(tomb, one) for tomb, one in zip(tombs, done, strict=True)]
 
 
 def _told(tomb: Tombstone, one: returning.Back | returning.Away) -> str:

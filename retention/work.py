@@ -50,11 +50,14 @@ def unfinished() -> list[Plan]:
     return list(Plan.objects.filter(state__in=Plan.OPEN).order_by("pk"))
 
 
-def carry_out(plan: Plan, turn: Turn, report: Report = silent) -> None:
-    """Do what is left of a plan; what could not be done is in the journal with its reason."""
+def carry_out(plan: Plan, turn: Turn, report: Report = silent, between: Callable[[], None] = lambda: None) -> None:
+    """Do what is left of a plan; what could not be done is in the journal with its reason.
+
+    ``between`` is called before each archive, which takes long, and while no source is claimed.
+    """
     Plan.objects.filter(pk=plan.pk).update(state=Plan.State.WORKING)
     if plan.archive:
-        _archive_all(_left(plan, Step.PLANNED, Step.ARCHIVING), turn, report)
+        _archive_all(_left(plan, Step.PLANNED, Step.ARCHIVING), turn, report, between)
     if plan.keeps:
         return _finish(plan, Step.ARCHIVED)
     ready = [Step.BURYING, Step.ARCHIVED] if plan.archive else [Step.BURYING, Step.PLANNED, Step.ARCHIVED]
@@ -85,9 +88,10 @@ def _left(plan: Plan, *steps: str) -> list[PlannedRun]:
 # archive
 
 
-def _archive_all(some: list[PlannedRun], turn: Turn, report: Report) -> None:
+def _archive_all(some: list[PlannedRun], turn: Turn, report: Report, between: Callable[[], None]) -> None:
     parents = Parents({planned.run.source_id for planned in some})
     for planned in some:
+        between()
         turn.check()
         report(Progress(planned.run.name, "archiving"))
         _archive(planned, parents, report)

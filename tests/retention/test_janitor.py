@@ -201,3 +201,18 @@ def test_how_far_it_is_stands_on_the_plan_twice_a_second_at_most(source, monkeyp
     assert len(seen) < 12
     with Meter(made) as meter:
         assert meter.done == meter.total == 15_000  # what a killed one had done counts
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restore_that_somebody_waits_for_comes_before_the_next_archive_of_a_long_cleanup(source):
+    bob = User.objects.create_user("bob")
+    run_at(source, "ds/first")
+    tasks.carry_out(ordered(source).pk)
+    run_at(source, "ds/second")
+    run_at(source, "ds/third")
+    made = ordered(source)
+    orders.bring_back([Tombstone.objects.get()], bob, "wanted after all")
+    tasks.carry_out(made.pk)
+    done = AuditEntry.objects.filter(action__in=["archive run", "restore run", "bury run"]).order_by("pk")
+    assert list(done.values_list("action", flat=True))[2:] == ["restore run", *["archive run"] * 2, *["bury run"] * 2]
+    assert (Path(source.root) / "ds/first").exists() and not (Path(source.root) / "ds/second").exists()
