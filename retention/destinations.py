@@ -88,13 +88,26 @@ class Destination(ABC):
     def new(self, name: str) -> AbstractContextManager[Draft]:
         """A context with the Draft of an archive that does not exist yet."""
 
-    @abstractmethod
     def open(self, name: str) -> IO[bytes]:
         """The archive itself, from its beginning."""
+        return self._opened(checked(name) + DATA)
 
-    @abstractmethod
     def sealed(self, name: str) -> bytes:
         """Its manifest as it is stored; NotThere where there is none, Unreachable where that cannot be told."""
+        with self._opened(checked(name) + MANIFEST) as file, reading(self.url):
+            return bytes(file.read(manifest.MOST))
+
+    def _opened(self, file: str) -> IO[bytes]:
+        try:
+            return self._open(file)
+        except FileNotFoundError:
+            raise missing(file, self) from None
+        except OSError as error:
+            raise unreadable(self.url, error) from None
+
+    @abstractmethod
+    def _open(self, file: str) -> IO[bytes]:
+        """A file that lies there, or OSError."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
@@ -157,13 +170,6 @@ class Folder(Destination):
         except OSError as error:
             raise failure(self.url, error) from error
 
-    def open(self, name: str) -> IO[bytes]:
-        return self._open(checked(name) + DATA)
-
-    def sealed(self, name: str) -> bytes:
-        with self._open(checked(name) + MANIFEST) as file, reading(self.url):
-            return file.read(manifest.MOST)
-
     def names(self) -> list[str]:
         with suppress(FileNotFoundError), self._folder() as folder:
             return sorted(named(file) for file in os.listdir(folder) if named(file))
@@ -202,13 +208,8 @@ class Folder(Destination):
             os.close(fd)
 
     def _open(self, file: str) -> IO[bytes]:
-        try:
-            with self._folder() as folder:
-                fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        except FileNotFoundError:
-            raise missing(file, self) from None
-        except OSError as error:
-            raise unreadable(self.url, error) from None
+        with self._folder() as folder:
+            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         return os.fdopen(fd, "rb", buffering=0)
 
 

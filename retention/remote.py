@@ -12,8 +12,7 @@ from typing import IO, Any
 
 import fsspec
 
-from retention import manifest
-from retention.destinations import DATA, MANIFEST, Destination, Draft, checked, failure, missing, named, reading, unreadable
+from retention.destinations import DATA, MANIFEST, Destination, Draft, checked, failure, named
 from retention.files import Refused
 from runs import redact
 
@@ -78,13 +77,6 @@ class Remote(Destination):
         except OSError as error:
             raise failure(self.url, error) from error
 
-    def open(self, name: str) -> IO[bytes]:
-        return self._open(checked(name) + DATA)
-
-    def sealed(self, name: str) -> bytes:
-        with self._open(checked(name) + MANIFEST) as file, reading(self.url):
-            return bytes(file.read(manifest.MOST))
-
     def names(self) -> list[str]:
         try:
             with asking():
@@ -99,15 +91,10 @@ class Remote(Destination):
         return f"{self.path}/{file}"
 
     def _open(self, file: str) -> IO[bytes]:
-        try:
-            with asking():
-                self.fs.invalidate_cache()
-                found = self.fs.open(self.key(file), "rb", block_size=READ, cache_type="readahead")
-                return io.BufferedReader(Reading(found), PIECE)
-        except FileNotFoundError:
-            raise missing(file, self) from None
-        except OSError as error:
-            raise unreadable(self.url, error) from None
+        with asking():
+            self.fs.invalidate_cache()
+            found = self.fs.open(self.key(file), "rb", block_size=READ, cache_type="readahead")
+            return io.BufferedReader(Reading(found), PIECE)
 
     def has(self, name: str) -> bool:
         with asking():
