@@ -23,7 +23,6 @@ class Peek:
     first_wall: float | None = None
     tags: list[str] = field(default_factory=list)
     plugins: dict[str, str] = field(default_factory=dict)
-    has_hparams: bool = False
 
 
 def peek(fd: int, max_bytes: int = 65536, max_tags: int = 16) -> Peek:
@@ -31,7 +30,7 @@ def peek(fd: int, max_bytes: int = 65536, max_tags: int = 16) -> Peek:
     found = Peek()
     source = Source(fd)
     data = source.bytes(0, min(max_bytes, source.size))
-    at, hparams_seen, first_wall, event_file = 0, False, None, False
+    at, first_wall, event_file = 0, None, False
     while at + 12 <= len(data) and len(found.tags) < max_tags:
         (length,) = _SIZE.unpack_from(data, at)
         if data[at : at + 12] != crc.header(length):
@@ -46,10 +45,9 @@ def peek(fd: int, max_bytes: int = 65536, max_tags: int = 16) -> Peek:
         if first_wall is None and event.wall == event.wall:
             first_wall = event.wall
         for value in event.values:
-            hparams_seen |= value.tag.startswith("_hparams_/") or value.plugin == "hparams"
             if value.tag not in found.tags:
                 found.tags.append(value.tag)
             if value.plugin is not None:
                 found.plugins.setdefault(value.tag, value.plugin)
         at += 16 + length
-    return Peek(event_file, first_wall, found.tags[:max_tags], found.plugins, hparams_seen)
+    return Peek(event_file, first_wall, found.tags[:max_tags], found.plugins)
