@@ -15,7 +15,11 @@ COUNTS = st.integers(1, 300)
 def points(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = draw(COUNTS)
     dtype = draw(st.sampled_from(sorted(chunks.CODES, key=str)))
-    column = lambda kind: np.frombuffer(draw(st.binary(min_size=n * kind.itemsize, max_size=n * kind.itemsize)), kind)  # noqa: E731
+
+    def column(kind: np.dtype) -> np.ndarray:
+        size = n * kind.itemsize
+        return np.frombuffer(draw(st.binary(min_size=size, max_size=size)), kind)
+
     values = column(np.dtype("u1")).astype("?") if dtype == np.dtype("?") else None
     return column(np.dtype("<i8")), column(np.dtype("<f8")), column(dtype) if values is None else values[:n]
 

@@ -276,7 +276,10 @@ def test_a_run_that_is_cleaned_up_vanishes_with_the_next_reload_and_the_others_a
     bare.source.save()
     bare.set(reload_interval=1)
     bare.runs()
-    shown = lambda: sorted(asked.ask(bare.child.plan.socket, "/tensorboard/lora/data/runs"))  # noqa: E731
+
+    def shown() -> list[str]:
+        return sorted(asked.ask(bare.child.plan.socket, "/tensorboard/lora/data/runs"))
+
     assert until(lambda: shown() == ["data/first", "data/second"])
     aged(tmp_path / "logs" / "data" / "second", 30)
     Run.objects.filter(name="second").update(status="unknown", last_arrival=None, modified=now() - timedelta(days=30))

@@ -53,7 +53,7 @@ def test_two_other_versions_run_beside_our_own(tmp_path: Path, settings: Any) ->
         rows = list(TensorBoard.objects.order_by("trainer"))
         assert [row.version for row in rows][1:] == list(VERSIONS) and rows[0].version not in VERSIONS
         for number, row in enumerate(rows):
-            shown = lambda row=row: asked.ask(row.socket, f"/tensorboard/{row.trainer.slug}/data/runs")  # noqa: E731
-            assert until(lambda shown=shown, number=number: shown() == [f"run-{number}"], 20)
+            where = row.socket, f"/tensorboard/{row.trainer.slug}/data/runs"
+            assert until(lambda where=where, number=number: asked.ask(*where) == [f"run-{number}"], 20)
     finally:
         supervisor.stop()
