@@ -20,7 +20,7 @@ from retention.choosing import Question, chosen
 from retention.forms import LONGEST_AGE, LONGEST_GRACE, REASON
 from retention.looking import Patient
 from retention.models import Plan, PlannedRun, Tombstone
-from retention.rights import cleanable, may_force
+from retention.rights import CLEAN, cleanable, may_force
 from retention.telling import outline
 from runs import audit
 from runs.api.base import ApiView
@@ -33,7 +33,6 @@ from runs.readers.plain import plain
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-CLEAN = "retention.clean_runs"
 #: Runs that one call names.
 MOST = 10_000
 

@@ -19,6 +19,7 @@ from retention.candidates import Candidate
 from retention.plan import Draft
 from retention.telling import shown_path
 from retention.work import Progress
+from runs import units
 from runs.audit import whoever as whoever  # commands ask it here
 from runs.readers.naming import display
 from runs.status import duration
@@ -30,7 +31,7 @@ WIDTH = 140
 
 def counted(count: int, one: str = "", many: str = "") -> str:
     """``1 run is``, ``2 runs are``: so many runs, and the words that go with one or with several."""
-    return f"{count:,} run{'s' * (count != 1)} {one if count == 1 else many}".rstrip()
+    return f"{units.counted(count)} {one if count == 1 else many}".rstrip()
 
 
 def is_terminal() -> bool:

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from runs import masks
 from runs.models import Run
+from runs.units import counted
 
 
 class Hold(models.Model):
@@ -307,7 +308,7 @@ class Vacuum(models.Model):
         ordering = ["-id"]
 
     def __str__(self) -> str:
-        return f"points of {self.runs:,} run{'s' * (self.runs != 1)}"
+        return f"points of {counted(self.runs)}"
 
 
 class RunStorage(Run):

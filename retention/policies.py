@@ -26,7 +26,7 @@ from runs.models import Run, Series, Trainer
 from runs.models.run import RunQuerySet
 from runs.roles import sees_everything
 from runs.status import duration
-from runs.units import size
+from runs.units import counted, size
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -118,7 +118,7 @@ def _fullness(policy: RetentionPolicy, rows: Sequence[Candidate], taken: Collect
 
 def _busy(runs: RunQuerySet) -> tuple[set[int], dict[int, str]]:
     """The runs that another cleanup takes away, and all that one is at work on, with words."""
-    at_work = PlannedRun.objects.filter(plan__state__in=[Plan.State.CONFIRMED, Plan.State.WORKING], run__in=runs.order_by())
+    at_work = PlannedRun.objects.filter(plan__state__in=Plan.OPEN, run__in=runs.order_by())
     rows = list(at_work.exclude(step__in=PlannedRun.SETTLED).values_list("run_id", "plan_id", "plan__keeps"))
     return {run for run, _, keeps in rows if not keeps}, {run: f"is in cleanup {number} already" for run, number, _ in rows}
 
@@ -176,7 +176,7 @@ def order(one: Due) -> str:
         return _note(one, f"nothing was done: {changed}")
     except orders.Away:
         pass  # it is confirmed: the janitor finds it when it is back
-    return _note(one, f"{_runs(len(one.draft.going))} ({size(one.draft.total('size'))}) on the way to the trash")
+    return _note(one, f"{counted(len(one.draft.going))} ({size(one.draft.total('size'))}) on the way to the trash")
 
 
 def apply(one: Due, held: Held, report: work.Report = work.silent, *, origin: str = "console", why: str = "") -> Plan | None:
@@ -191,7 +191,7 @@ def apply(one: Due, held: Held, report: work.Report = work.silent, *, origin: st
     work.carry_out(made, held, report)
     gone = list(made.runs.filter(step=PlannedRun.Step.BURIED).values_list("size", flat=True))
     left = made.runs.count() - len(gone)
-    _note(one, f"{_runs(len(gone))} ({size(sum(gone))}) to the trash" + (f", {_runs(left)} stayed" if left else ""))
+    _note(one, f"{counted(len(gone))} ({size(sum(gone))}) to the trash" + (f", {counted(left)} stayed" if left else ""))
     return made
 
 
@@ -206,7 +206,7 @@ def _idle(one: Due) -> str:
     if one.refused:
         return _note(one, f"refused: {one.refused}")
     if not one.draft.going:
-        stay = f": {_runs(len(one.draft.staying))} cannot go now" if one.draft.staying else ""
+        stay = f": {counted(len(one.draft.staying))} cannot go now" if one.draft.staying else ""
         return _note(one, f"nothing to do{stay}")
     return ""
 
@@ -217,10 +217,6 @@ def _note(one: Due, outcome: str) -> str:
         audit.record(None, "refuse policy", one.policy, by=f"policy {one.policy.name}", reason=one.refused)
     RetentionPolicy.objects.filter(pk=one.policy.pk).update(ran_at=now(), outcome=outcome)
     return outcome
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'s' * (count != 1)}"
 
 
 def enabled() -> list[RetentionPolicy]:

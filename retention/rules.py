@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from retention.candidates import Candidate
 from retention.models import RetentionPolicy
 from runs.status import duration
-from runs.units import size
+from runs.units import counted, size
 
 #: Nothing is said to be old sooner.
 YOUNGEST = timedelta(hours=1)
@@ -146,14 +146,10 @@ def aged(row: Candidate, at: datetime) -> timedelta | None:
 def guarded(policy: RetentionPolicy, runs: int, held: int) -> str:
     """Why so many runs, or bytes, must not go at once; empty where they may."""
     if runs > policy.most_runs:
-        return f"{_runs(runs)} would go, and its guard lets at most {policy.most_runs:,} go at once"
+        return f"{counted(runs)} would go, and its guard lets at most {policy.most_runs:,} go at once"
     if policy.most_bytes is not None and held > policy.most_bytes:
         return f"{size(held)} would go, and its guard lets at most {size(policy.most_bytes)} go at once"
     return ""
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'s' * (count != 1)}"
 
 
 def _newest(policy: RetentionPolicy, rows: Iterable[Candidate], ages: Mapping[int, timedelta]) -> dict[int, str]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
 Step = PlannedRun.Step
-OPEN = (Plan.State.CONFIRMED, Plan.State.WORKING)
 #: Where a run that went is now.
 GONE = (Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED)
 #: What is being done to a run just now.
@@ -54,7 +53,7 @@ class Standing:
     @property
     def is_open(self) -> bool:
         """Whether something is still to be done."""
-        return self.plan.state in OPEN
+        return self.plan.state in Plan.OPEN
 
     @property
     def late(self) -> bool:

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from retention.models import Vacuum
 from runs import audit, counts
-from runs.units import size
+from runs.units import counted, size
 
 log = logging.getLogger(__name__)
 #: The right to vacuum, held by its connection: two at once would wait for one another.
@@ -100,7 +100,7 @@ def in_words(row: Vacuum | None) -> str:
     """What became of the room in the database."""
     if row is None:
         return f"The database keeps their points: all points take {size(counts.bytes_of_points())} there, as before."
-    dropped = f"{row.points:,} points of {row.runs:,} run{'s' * (row.runs != 1)} were dropped from the database"
+    dropped = f"{row.points:,} points of {counted(row.runs)} were dropped from the database"
     if row.after is None or row.reusable is None:
         return f"{dropped} ({size(row.dropped)}); their room is told when the janitor has vacuumed it."
     measured = "by its free space map" if row.measured else "estimated from what was dropped"

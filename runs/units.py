@@ -10,3 +10,8 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def counted(count: int, noun: str = "run") -> str:
+    """1 run, 2,000 runs."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

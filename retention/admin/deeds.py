@@ -22,6 +22,7 @@ from retention.rights import cleanable, may_force
 from retention.telling import shown_path
 from runs import annotate, audit
 from runs.status import duration
+from runs.units import counted
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -131,10 +132,10 @@ class Bury(Deed):
         """Write the plan down and tell the janitor."""
         assert made.draft is not None and request.user.is_authenticated
         user, count = request.user, len(made.going)
-        author = plan.Author(user.get_username(), "admin", said["why"], f"{_runs(len(made.draft.chosen))} by hand", user,
+        author = plan.Author(user.get_username(), "admin", said["why"], f"{counted(len(made.draft.chosen))} by hand", user,
                              audit.address_of(request))
         planned = orders.clean(made.draft, author, made.token)
-        return Done(f"{planned} is under way: {_runs(count)}.", reverse("admin:retention_plan_change", args=[planned.pk]))
+        return Done(f"{planned} is under way: {counted(count)}.", reverse("admin:retention_plan_change", args=[planned.pk]))
 
 
 class Pack(Bury):
@@ -186,7 +187,7 @@ class Restore(Deed):
         """Tell the janitor."""
         assert request.user.is_authenticated
         orders.bring_back(made.tombs, request.user, said["why"], audit.address_of(request))
-        return Done(f"{_runs(len(made.going))} will be brought back.", reverse("admin:retention_tombstone_changelist"))
+        return Done(f"{counted(len(made.going))} will be brought back.", reverse("admin:retention_tombstone_changelist"))
 
 
 def _tombs(ids: Iterable[int]) -> dict[int, Tombstone]:
@@ -240,7 +241,7 @@ class Pin(Deed):
         assert request.user.is_authenticated
         for run in cleanable(request.user).filter(pk__in=[line.run.id for line in made.going]).only("pk", "pinned", "version"):
             annotate.pin(request, run, self.on)
-        words = f"{_runs(len(made.going))} {'pinned' if self.on else 'unpinned'}."
+        words = f"{counted(len(made.going))} {'pinned' if self.on else 'unpinned'}."
         return Done(words, reverse("admin:retention_runstorage_changelist"))
 
 
@@ -259,9 +260,3 @@ DEEDS: dict[str, Deed] = {deed.name: deed for deed in (Bury(), Pack(), Restore()
 def _token(name: str, facts: Iterable[object]) -> str:
     """Good for this deed on these runs as they are."""
     return hashlib.sha256(repr((name, list(facts))).encode()).hexdigest()
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'s' * (count != 1)}"
-
-

@@ -15,7 +15,7 @@ from retention.turns import before
 from runs import audit
 from runs.models import Dataset
 from runs.templatetags.shown import ago
-from runs.units import size
+from runs.units import counted, size
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -99,7 +99,7 @@ class PolicyAdmin(admin.ModelAdmin):
             self.message_user(request, f"It refuses to run: {found.refused}.", messages.WARNING)
         else:
             runs = len(found.going)
-            said = f"{runs:,} run{'s' * (runs != 1)} ({size(found.size)})" if runs else "nothing"
+            said = f"{counted(runs)} ({size(found.size)})" if runs else "nothing"
             self.message_user(request, f"Now it {'takes' if obj.enabled else 'is off; on it would take'} {said}.")
 
     def delete_model(self, request: HttpRequest, obj: RetentionPolicy) -> None:

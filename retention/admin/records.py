@@ -98,7 +98,7 @@ class PlanAdmin(FactsAdmin):
     def doing(self, plan: Plan) -> str:
         """What the janitor does for it at this moment."""
         said = plan.progress
-        if plan.state not in (Plan.State.CONFIRMED, Plan.State.WORKING) or not said:
+        if plan.state not in Plan.OPEN or not said:
             return "–"
         done, total = int(said.get("done") or 0), int(said.get("total") or 0)
         words = f"{said.get('step', '')} {said.get('run', '')}: "
@@ -124,6 +124,14 @@ class OfRun(FactsAdmin):
     def run_link(self, row: Archive | Tombstone) -> str:
         """The page of the run, which stays."""
         return format_html('<a href="{}">{}</a>', reverse("run", args=[row.run_id]), row.run.name[:120])
+
+    @admin.display(description="cleanup")
+    def plan_link(self, row: Archive | Tombstone) -> str:
+        """The cleanup that did it."""
+        if row.planned is None:
+            return "–"
+        plan = row.planned.plan
+        return format_html('<a href="{}">{}</a>', reverse("admin:retention_plan_change", args=[plan.pk]), plan)
 
     @admin.display(description="size", ordering="size")
     def bytes(self, row: Archive | Tombstone) -> str:
@@ -152,11 +160,6 @@ class ArchiveAdmin(OfRun):
     def checked(self, archive: Archive) -> str:
         """When it was last read to its end and found right."""
         return ago(archive.verified_at)
-
-    @admin.display(description="cleanup")
-    def plan_link(self, archive: Archive) -> str:
-        """The cleanup that made it."""
-        return _plan_link(archive.planned)
 
     @admin.display(description="error")
     def error_text(self, archive: Archive) -> str:
@@ -221,14 +224,3 @@ class TombstoneAdmin(OfRun):
     def folder(self, tomb: Tombstone) -> str:
         """Below the root of its source."""
         return tomb.path_text
-
-    @admin.display(description="cleanup")
-    def plan_link(self, tomb: Tombstone) -> str:
-        """The cleanup that buried it."""
-        return _plan_link(tomb.planned)
-
-
-def _plan_link(planned: PlannedRun | None) -> str:
-    if planned is None:
-        return "–"
-    return format_html('<a href="{}">{}</a>', reverse("admin:retention_plan_change", args=[planned.plan_id]), planned.plan)

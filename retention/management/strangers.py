@@ -16,7 +16,7 @@ from runs import masks
 from runs.models import Source
 from runs.readers.plain import plain
 from runs.status import duration
-from runs.units import size
+from runs.units import counted, size
 
 WARNING = ("Another trainmon that shares a volume may have buried these: bring back or delete only what you know. "
            "--strangers --restore NAME, or --strangers --delete NAME.")
@@ -100,8 +100,8 @@ def agreed(one: Stranger, command: CleaningCommand, options: dict[str, Any]) -> 
         return True
     if options["json"] or not console.is_terminal():
         command.refuse(f"Nothing was deleted: there is nobody to ask. --confirm {one.name} does it without.")
-    files = f"{one.files:,} file{'s' * (one.files != 1)}"
-    question = f"{one.name} ({size(one.size)}, {files}) has no archive here. Type its name to delete it for ever: "
+    question = (f"{one.name} ({size(one.size)}, {counted(one.files, 'file')}) has no archive here. "
+                "Type its name to delete it for ever: ")
     return (console.ask(question) or "").strip() == one.name
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.timezone import now
@@ -20,7 +19,7 @@ from retention.candidates import candidates
 from retention.choosing import chosen, listed
 from retention.forms import Asked, Confirmed
 from retention.looking import Patient
-from retention.rights import cleanable, may_force
+from retention.rights import cleanable, closed, may_force
 from retention.telling import dollars, price
 from runs import audit
 from runs.forms import PageNumber
@@ -28,10 +27,8 @@ from runs.forms import PageNumber
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-CLEAN = "retention.clean_runs"
 #: Runs that a list offers, that a preview names one by one, and cleanups of a page.
 OFFERED, NAMED, PAGE = 500, 1000, 50
-closed = permission_required(CLEAN, raise_exception=True)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.contrib.auth.decorators import permission_required
 from django.db.models import Count, Q, Sum
 from django.shortcuts import get_object_or_404, render
 from django.utils.timezone import now
@@ -12,12 +11,12 @@ from django.utils.timezone import now
 from retention import policies, rules
 from retention.looking import Patient
 from retention.models import PlannedRun
+from retention.rights import closed
 from retention.turns import before, turn_of, turns
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-closed = permission_required("retention.clean_runs", raise_exception=True)
 #: Runs of each list, and cleanups, that the page of a policy shows.
 ROWS, CLEANUPS = 200, 20
 

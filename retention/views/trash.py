@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 from django import forms
 from django.contrib import messages
-from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import Http404
@@ -17,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from retention import orders
 from retention.models import Archive, PlannedRun, Tombstone
-from retention.rights import may_clean
+from retention.rights import closed, may_clean
 from runs import audit
 from runs.forms import PageNumber
 from runs.models import Run, Source
@@ -94,7 +93,7 @@ def listed(request: HttpRequest, form: TrashQuestion, error: str = "") -> HttpRe
 
 
 @require_POST
-@permission_required("retention.clean_runs", raise_exception=True)
+@closed
 def restore(request: HttpRequest) -> HttpResponse:
     """Have the chosen ones brought back; 404 where none of them is the user's to see."""
     form = Chosen(request.POST)

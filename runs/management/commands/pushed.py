@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from runs import audit, pushed
 from runs.readers.naming import display
-from runs.units import size
+from runs.units import counted, size
 
 
 class Command(BaseCommand):
@@ -51,4 +51,4 @@ class Command(BaseCommand):
     def words(self, name: str) -> str:
         """A line of the list."""
         used, files = pushed.sum_of(name)
-        return f"{display(os.fsencode(name))}: {files:,} file{'s' * (files != 1)}, {size(used)}"
+        return f"{display(os.fsencode(name))}: {counted(files, 'file')}, {size(used)}"
