@@ -13,8 +13,11 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.db import connection
 from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
 
+from tests.migrated import migrated
 from tests.tables import Emptying, flushing
 from tests.trainmon.machine import living, manage, wait_until
 from trainmon.embedded import locks
@@ -45,10 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: DjangoDbBlocker,
+) -> None:
     """Start the database when the first test needs it; it ends with the last process of the session."""
     if not os.environ.get("DATABASE_URL"):
         ensure(settings.HOME, CARELESS)
+        with django_db_blocker.unblock():
+            connection.settings_dict["TEST"]["TEMPLATE"] = migrated()
 
 
 @pytest.fixture(scope="session", autouse=True)
