@@ -48,7 +48,7 @@ def fullness(sources: Collection[int], taken: Collection[int]) -> Fullness:
 
 def _leaving(taken: Collection[int]) -> Iterable[tuple[int, int]]:
     """Bytes by source that are freed when what was ordered is done: the trash, cleanups at work, runs of other policies."""
-    trash = Tombstone.objects.filter(purged_at=None, restored_at=None).values_list("source").annotate(Sum("frees"))
+    trash = Tombstone.objects.lying().values_list("source").annotate(Sum("frees"))
     at_work = PlannedRun.objects.filter(plan__state__in=Plan.OPEN, plan__keeps=False).exclude(step__in=PlannedRun.SETTLED)
     going = set(at_work.values_list("run", flat=True))
     runs = Run.objects.filter(pk__in=going | set(taken)).order_by().values_list("source").annotate(Sum("size"))

@@ -89,7 +89,7 @@ def purge_due(at: datetime) -> tuple[int, int]:
 def ripe(at: datetime) -> list[int]:
     """Tombstones that are due, but not those that could not be purged a moment ago: their archives would be read for ever."""
     begun, waits = Q(planned__step=Step.PURGING), Q(planned__error="") | Q(planned__changed__lte=at - AGAIN)
-    due = Tombstone.objects.filter(purged_at=None, restored_at=None, wanted_by="").exclude(planned__step=Step.RESTORING)
+    due = Tombstone.objects.lying().filter(wanted_by="").exclude(planned__step=Step.RESTORING)
     sound = Q(archive=None) | ~Q(archive__state=Archive.State.BROKEN)
     due = due.filter(begun | Q(purge_after__lte=at) & waits & sound).order_by("purge_after", "pk")
     return list(due.values_list("pk", flat=True))

@@ -150,7 +150,8 @@ class Plan(models.Model):
 class PlannedRun(models.Model):
     """A run in a plan, and how far it is: the journal.
 
-    planned -> archiving -> archived -> burying -> buried -> purging -> purged, or -> restored;
+    planned -> archiving -> archived -> burying -> buried -> purging -> purged, or -> restored, or
+    -> lost, where somebody says that its volume is gone with what lay in the trash there;
     ``skipped`` was left alone (it had changed or was protected), ``failed`` could not be done.
     A word that ends in -ing is committed before the disk is touched, the next one after it:
     whoever goes on after a kill looks at the disk to learn which side of the deed it was.
@@ -166,11 +167,13 @@ class PlannedRun(models.Model):
         PURGED = "purged", "purged"
         RESTORING = "restoring", "on the way back"
         RESTORED = "restored", "restored"
+        LOST = "lost", "lost with its volume"
         SKIPPED = "skipped", "left alone"
         FAILED = "failed", "failed"
 
     #: Steps after which this cleanup has nothing left to do for a run.
-    SETTLED = (Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED, Step.SKIPPED, Step.FAILED)
+    SETTLED = (
+        Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED, Step.LOST, Step.SKIPPED, Step.FAILED)
 
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="runs")
     run = models.ForeignKey("runs.Run", on_delete=models.PROTECT, related_name="planned")
@@ -236,6 +239,14 @@ class Archive(models.Model):
         return self.name
 
 
+class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    """Burials, by what became of them."""
+
+    def lying(self) -> TombstoneQuerySet:
+        """Those of which nothing became yet: by the journal they lie in a trash."""
+        return self.filter(purged_at=None, lost_at=None, restored_at=None)
+
+
 class Tombstone(models.Model):
     """A buried run: where it lay, where it lies, and when it may be purged.
 
@@ -257,9 +268,12 @@ class Tombstone(models.Model):
     purge_after = models.DateTimeField(db_index=True)
     purged_at = models.DateTimeField(null=True)
     freed = models.BigIntegerField(null=True, help_text="Bytes of the disk that purging it has freed.")
+    lost_at = models.DateTimeField(null=True, help_text="When somebody said that its volume is lost; that has freed nothing.")
     restored_at = models.DateTimeField(null=True)
     wanted_by = models.CharField(max_length=150, blank=True, help_text="Who wants it back; the janitor brings it.")
     grew = models.JSONField(default=list, help_text="Files that changed in the trash: somebody still writes there.")
+
+    objects = TombstoneQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -280,6 +294,11 @@ class Tombstone(models.Model):
     def path_text(self) -> str:
         """The old path for people."""
         return masks.shown(self.path)
+
+    @property
+    def gone_at(self) -> datetime | None:
+        """Since when it lies in no trash any more: it can come from its archive only."""
+        return self.purged_at or self.lost_at
 
     @property
     def returning(self) -> bool:

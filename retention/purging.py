@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,7 +36,7 @@ class Kept:
 
 def lying() -> list[Tombstone]:
     """What lies in the trash, by the journal; those first that are due first."""
-    rows = Tombstone.objects.filter(purged_at=None, restored_at=None).exclude(planned__step=Step.RESTORING)
+    rows = Tombstone.objects.lying().exclude(planned__step=Step.RESTORING)
     rows = rows.select_related("planned__plan__by", "planned__run", "run", "source__trainer", "archive")
     return list(rows.defer("source__verdicts", "source__fingerprint").order_by("purge_after", "pk"))
 
@@ -60,8 +61,9 @@ def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report =
     # before the journal says that it is over: whoever goes on after a kill tells the volumes, too
     volumes.commit(dict.fromkeys(tomb.source.root for tomb in gone))
     for tomb in gone:
-        graves.forget(tomb.source.root, tomb.grave)
-        journal.mark(tomb.planned, Step.PURGED)
+        with suppress(files.Refused, OSError):  # its volume is away now: the next purge does that, and others go on
+            graves.forget(tomb.source.root, tomb.grave)
+            journal.mark(tomb.planned, Step.PURGED)
     return done
 
 

@@ -53,13 +53,14 @@ def restore(runs: Sequence[Run], turn: Turn, author: str, report: Report = silen
         turn.check()
         try:
             came.append(_brought(run, author, report))
-            done.append(Back(run, "archive" if came[-1].purged_at else "trash"))
+            done.append(Back(run, "archive" if came[-1].gone_at else "trash"))
         except (files.Refused, OSError) as error:
             done.append(Away(run, str(error)))
     # before the journal says that it is over: whoever goes on after a kill tells the volumes, too
     volumes.commit(dict.fromkeys(tomb.source.root for tomb in came), author)
     for tomb in came:
-        graves.forget(tomb.source.root, tomb.grave)
+        if not tomb.lost_at:  # else what may lie there again is a stranger
+            graves.forget(tomb.source.root, tomb.grave)
         journal.mark(tomb.planned, Step.RESTORED)
     return done
 
@@ -81,13 +82,13 @@ def _bring(tomb: Tombstone, author: str, report: Report) -> None:
         _refuse_occupied(tomb)
         _promise(tomb)
     try:
-        if tomb.purged_at:
+        if tomb.gone_at:
             _from_archive(tomb, report)
         else:
             graves.exhume(tomb.source.root, tomb.grave, bytes(tomb.path))
     except (files.Refused, OSError) as error:
         if not _came(tomb):
-            _take_back(tomb)
+            take_back(tomb)
             raise files.Refused(str(error)) from None
     _done(tomb, author)
 
@@ -95,7 +96,7 @@ def _bring(tomb: Tombstone, author: str, report: Report) -> None:
 def _came(tomb: Tombstone) -> bool:
     """Whether the folder is there although something failed after it had come."""
     try:
-        if tomb.purged_at:
+        if tomb.gone_at:
             return tomb.archive is not None and _is_back(tomb.archive, tomb.source.root, bytes(tomb.path))
         with files.open_folder(tomb.source.root, bytes(tomb.path)) as fd:
             return os.fstat(fd).st_ino == tomb.inode
@@ -128,12 +129,18 @@ def _promise(tomb: Tombstone) -> None:
         raise files.Refused("another run lies at its path now: restore it elsewhere with --to") from None
 
 
-def _take_back(tomb: Tombstone) -> None:
+def take_back(tomb: Tombstone) -> None:
     """It did not come: it is where it was."""
-    stage, step = (Run.Stage.PURGED, Step.PURGED) if tomb.purged_at else (Run.Stage.BURIED, Step.BURIED)
     with transaction.atomic():
-        journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=stage, files_missing=False)
-        journal.mark(tomb.planned, step)
+        journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=was(tomb), files_missing=False)
+        journal.mark(tomb.planned, was(tomb))
+
+
+def was(tomb: Tombstone) -> str:
+    """Where a run was before somebody wanted it back: as its stage and as the step of its cleanup, which have the same names."""
+    if tomb.lost_at:
+        return Run.Stage.LOST.value
+    return (Run.Stage.PURGED if tomb.purged_at else Run.Stage.BURIED).value
 
 
 def _refuse_occupied(tomb: Tombstone) -> None:
@@ -147,11 +154,18 @@ def _refuse_occupied(tomb: Tombstone) -> None:
 
 def _from_archive(tomb: Tombstone, report: Report) -> None:
     if tomb.archive is None:
-        raise files.Refused("was purged without an archive: its files are gone")
+        raise files.Refused(unarchived(tomb))
     path = bytes(tomb.path)
     if not _is_back(tomb.archive, tomb.source.root, path):
         _recall(tomb.archive, tomb.run)
         _unpack(tomb.archive, tomb.source.root, path, report)
+
+
+def unarchived(tomb: Tombstone) -> str:
+    """Why what has no archive cannot come back."""
+    if tomb.lost_at:
+        return "was lost with its volume, without an archive; where that is back: cleanup --strangers"
+    return "was purged without an archive: its files are gone"
 
 
 def _recall(row: Archive, run: Run) -> None:
@@ -184,7 +198,7 @@ def _done(tomb: Tombstone, author: str) -> None:
         tomb.restored_at = now()
         tomb.save(update_fields=["restored_at"])
         journal.stage(tomb.run_id, tomb.source_id, lifecycle_stage=Run.Stage.ACTIVE, files_missing=False)
-        origin = tomb.archive.name if tomb.purged_at and tomb.archive else "trash"
+        origin = tomb.archive.name if tomb.gone_at and tomb.archive else "trash"
         audit.record(None, "restore run", tomb.run, by=author, origin=origin, bytes=tomb.size, path=tomb.path_text)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Step = PlannedRun.Step
 #: Where a run that went is now.
-GONE = (Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED)
+GONE = (Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED, Step.LOST)
 #: What is being done to a run just now.
 WORKING = (Step.ARCHIVING, Step.BURYING, Step.PURGING, Step.RESTORING)
 #: Rows that a page shows of a cleanup, and the time after which one that nobody begins is worth a word.
@@ -39,7 +39,7 @@ def plans(user: User | AnonymousUser) -> QuerySet[Plan]:
 def tombs(user: User | AnonymousUser) -> QuerySet[Tombstone]:
     """What lies in the trash, as far as this user may see it."""
     seen = Run.objects.visible_to(user).order_by()
-    return Tombstone.objects.filter(run__in=seen, purged_at=None, restored_at=None)
+    return Tombstone.objects.lying().filter(run__in=seen)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ Step = PlannedRun.Step
 #: A grave by the name that PlannedRun gives it.
 NAME = re.compile(r"run-(\d{1,18})-plan-(\d{1,18})-[0-9a-f]{8}")
 #: What a cleanup is done with lies in no trash any more.
-OVER = (Step.PURGED, Step.RESTORED, Step.SKIPPED, Step.FAILED)
+OVER = (Step.PURGED, Step.RESTORED, Step.LOST, Step.SKIPPED, Step.FAILED)
 
 
 class State(StrEnum):

@@ -162,8 +162,8 @@ def held_by(sources: Iterable[int], at: datetime) -> dict[tuple[int, int | None]
     """What lies on disk, by source and dataset, in one query.  Sizes are those that the last scan found."""
     before = at - timedelta(days=settings.TRAINMON_OLD_DAYS)
     rows = (
-        Run.objects.filter(source__in=sources, files_missing=False).exclude(lifecycle_stage=Run.Stage.PURGED).order_by()
-        .values_list("source", "dataset", "lifecycle_stage")
+        Run.objects.filter(source__in=sources, files_missing=False, lifecycle_stage__in=(Run.Stage.ACTIVE, Run.Stage.BURIED))
+        .order_by().values_list("source", "dataset", "lifecycle_stage")
         .annotate(runs=Count("*"), bytes=Sum("size"), old=Count("pk", filter=Q(modified__lt=before)),
                   old_bytes=Sum("size", filter=Q(modified__lt=before)))
     )
@@ -252,7 +252,7 @@ def trash(sources: Iterable[int], at: datetime) -> Trash:
 
 def lying(sources: Iterable[int]) -> QuerySet[Tombstone]:
     """Buried runs that were neither purged nor brought back."""
-    return Tombstone.objects.filter(run__source__in=sources, purged_at=None, restored_at=None)
+    return Tombstone.objects.lying().filter(run__source__in=sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,8 @@ class Cleanup:
 
 def cleanups(sources: Iterable[int]) -> list[Cleanup]:
     """The last ones that were confirmed, in one query."""
-    gone = Q(step__in=(Step.BURYING, Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED))
+    gone = Q(step__in=(Step.BURYING, Step.BURIED, Step.PURGING, Step.PURGED, Step.RESTORING, Step.RESTORED,
+                         Step.LOST))
     names = ("plan", "plan__who", "plan__origin", "plan__why", "plan__state", "plan__created")
     rows = (
         PlannedRun.objects.filter(run__source__in=sources)

@@ -26,7 +26,7 @@ def grown(tomb: Tombstone) -> list[str]:
 
 def watch(at: datetime) -> None:
     """Each minute: look at what has just come there, and at a sixtieth of the rest, so that each grave has its turn each hour."""
-    lying = Tombstone.objects.filter(purged_at=None, restored_at=None, planned__step=PlannedRun.Step.BURIED)
+    lying = Tombstone.objects.lying().filter(planned__step=PlannedRun.Step.BURIED)
     turn = lying.annotate(minute=F("pk") % 60).filter(Q(minute=at.minute) | Q(buried_at__gt=at - FRESH)).order_by("pk")
     for tomb in turn.select_related("source").defer("source__verdicts", "source__fingerprint"):
         with suppress(files.Refused, OSError):
@@ -36,6 +36,6 @@ def watch(at: datetime) -> None:
 def _tell(tomb: Tombstone, grew: list[str]) -> None:
     if grew == tomb.grew:
         return
-    Tombstone.objects.filter(pk=tomb.pk, purged_at=None, restored_at=None).update(grew=grew)
+    Tombstone.objects.lying().filter(pk=tomb.pk).update(grew=grew)
     context = {"run": tomb.run_id, "grave": tomb.grave, "files": len(grew)}
     log.warning("Somebody still writes to a run in the trash.", extra={"event": "cleanup.grew", "context": context})

@@ -59,7 +59,7 @@ def carry_out(plan: Plan, turn: Turn, report: Report = silent, between: Callable
     if plan.archive:
         _archive_all(_left(plan, Step.PLANNED, Step.ARCHIVING), turn, report, between)
     if plan.keeps:
-        return _finish(plan, Step.ARCHIVED)
+        return _finish(plan)
     ready = [Step.BURYING, Step.ARCHIVED] if plan.archive else [Step.BURYING, Step.PLANNED, Step.ARCHIVED]
     by_source: dict[int, list[PlannedRun]] = {}
     for planned in _left(plan, *ready):
@@ -68,11 +68,18 @@ def carry_out(plan: Plan, turn: Turn, report: Report = silent, between: Callable
         _bury_all(source_id, some, turn, report)
     # before the plan is done: whoever goes on after a kill tells them, too
     volumes.commit(plan.runs.filter(step=Step.BURIED).values_list("run__source__root", flat=True).distinct(), plan.who)
-    if not plan.runs.exclude(step__in=PlannedRun.SETTLED).exists():
+    end(plan)
+
+
+def end(plan: Plan) -> None:
+    """It is done where nothing of it is left to do."""
+    settled = (*PlannedRun.SETTLED, *([Step.ARCHIVED] if plan.keeps else []))
+    if not plan.runs.exclude(step__in=settled).exists():
         _finish(plan)
 
 
-def _finish(plan: Plan, step: str = Step.BURIED) -> None:
+def _finish(plan: Plan) -> None:
+    step = Step.ARCHIVED if plan.keeps else Step.BURIED
     with transaction.atomic():
         Plan.objects.filter(pk=plan.pk).update(state=Plan.State.DONE, finished_at=now())
         gone = list(plan.runs.filter(step=step).values_list("size", flat=True))

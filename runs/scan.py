@@ -174,10 +174,7 @@ class _Sync:
             if source.loss_confirmed and not self.options.dry_run:
                 with transaction.atomic():
                     self.lease.check()
-                    missing = active.update(files_missing=True)
-                    LogFile.objects.filter(source=source).update(missing=True)
-                    # were it only not mounted, it comes back as it was: look at it then
-                    Source.objects.filter(pk=source.pk).update(fingerprint=b"")
+                    missing = source.lose_files()
                 return Synced(source.pk, str(source), missing=missing)
             return Failed(source.pk, str(source), (
                 f"{source.root_text} is empty, but {active.count()} runs are registered there: is the volume mounted? "

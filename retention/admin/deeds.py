@@ -18,6 +18,7 @@ from retention import changes, orders, plan
 from retention.candidates import Candidate, candidates
 from retention.looking import Patient
 from retention.models import Archive, PlannedRun, Tombstone
+from retention.returning import unarchived
 from retention.rights import cleanable, may_force
 from retention.telling import shown_path
 from runs import annotate, audit
@@ -180,7 +181,7 @@ class Restore(Deed):
             else:
                 going.append(_returning(replace(row, path=bytes(tomb.path)), tomb))
         tombs = [buried[line.run.id] for line in going]
-        token = _token(self.name, ((tomb.pk, tomb.purged_at, tomb.archive_id) for tomb in tombs))
+        token = _token(self.name, ((tomb.pk, tomb.gone_at, tomb.archive_id) for tomb in tombs))
         return Preview(going, staying, token, tombs=tombs)
 
     def order(self, request: HttpRequest, made: Preview, said: dict[str, Any]) -> Done:
@@ -204,16 +205,16 @@ def _stuck(tomb: Tombstone | None) -> str:
         return "is on its way back already"
     if tomb.planned.step == Step.PURGING:
         return "is being purged"
-    if tomb.purged_at is None:
+    if tomb.gone_at is None:
         return ""
     if tomb.archive is None:
-        return "was purged without an archive: its files are gone"
+        return unarchived(tomb)
     return "" if tomb.archive.state == Archive.State.VERIFIED else f"its archive is {tomb.archive.get_state_display()}"
 
 
 def _returning(row: Candidate, tomb: Tombstone) -> Line:
-    state = "archive" if tomb.purged_at else "trash"
-    because = f"from its {state}" if tomb.purged_at else f"from the trash, where it lies since {tomb.buried_at:%Y-%m-%d %H:%M}"
+    state = "archive" if tomb.gone_at else "trash"
+    because = f"from its {state}" if tomb.gone_at else f"from the trash, where it lies since {tomb.buried_at:%Y-%m-%d %H:%M}"
     return Line(row, because, tomb.size, state=state, news=f"{row.name} would come {because} now.")
 
 

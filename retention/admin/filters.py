@@ -50,7 +50,7 @@ class StageFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Runs of the chosen one."""
         if self.value() is None:
-            return queryset.exclude(lifecycle_stage=Run.Stage.PURGED)
+            return queryset.exclude(lifecycle_stage__in=(Run.Stage.PURGED, Run.Stage.LOST))
         return queryset if self.value() == "all" else queryset.filter(lifecycle_stage=self.value())
 
 

@@ -177,7 +177,7 @@ class TombstoneAdmin(OfRun):
     list_select_related = ("run", "planned", "archive")
     fields = (
         "run_link", "plan_link", "stands", "folder", "grave", "archive", "bytes", "would_free", "has_freed", "buried_at",
-        "purge_after", "purged_at", "restored_at", "grown_files", "trouble",
+        "purge_after", "purged_at", "lost_at", "restored_at", "grown_files", "trouble",
     )
 
     @admin.display(description="stands")
@@ -193,7 +193,7 @@ class TombstoneAdmin(OfRun):
     @admin.display(description="purged from", ordering="purge_after")
     def due(self, tomb: Tombstone) -> str:
         """From when it may be purged; a dash where it lies there no longer."""
-        return "–" if tomb.purged_at or tomb.restored_at else utc(tomb.purge_after)
+        return "–" if tomb.gone_at or tomb.restored_at else utc(tomb.purge_after)
 
     @admin.display(description="frees")
     def would_free(self, tomb: Tombstone) -> str:

@@ -12,8 +12,8 @@ from runs.models import Run
 
 register = template.Library()
 
-STEPS = {"planned": "queued", "buried": "finished", "purged": "finished", "restored": "finished", "skipped": "stalled",
-         "failed": "failed"}
+STEPS = {"planned": "queued", "buried": "finished", "purged": "finished", "restored": "finished", "lost": "lost",
+         "skipped": "stalled", "failed": "failed"}
 PLANS = {"confirmed": "queued", "working": "running", "done": "finished", "cancelled": "killed"}
 
 

@@ -62,6 +62,7 @@ class Run(models.Model):
         ACTIVE = "active", "active"
         BURIED = "buried", "in the trash"
         PURGED = "purged", "files purged"
+        LOST = "lost", "lost with its volume"
 
     source = models.ForeignKey("runs.Source", on_delete=models.PROTECT, related_name="runs")
     dataset = models.ForeignKey("runs.Dataset", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")

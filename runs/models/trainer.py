@@ -251,6 +251,13 @@ class Source(models.Model):
                              "registered twice. Change or disable one of them; an admin sees all sources."}
                 )
 
+    def lose_files(self) -> int:
+        """The files of all its runs are gone; how many had any.  Were it only not mounted, the next sync looks at it anew."""
+        missing = self.runs.active().filter(files_missing=False).update(files_missing=True)
+        self.log_files.update(missing=True)
+        Source.objects.filter(pk=self.pk).update(fingerprint=b"")
+        return missing
+
     def _overlaps(self, other: Source) -> bool:
         """Whether the two roots, or where they led when they were registered, contain one another."""
         mine = {Path(self.root), Path(self.real_root)}

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from retention import console, forgetting, plan, purging, returning, vacuum, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
-from retention.management import strangers
+from retention.management import losing, strangers
 from retention.management.cleaning import CleaningCommand, ending
 from retention.models import Plan, PlannedRun
 from retention.selection import Invalid, age, by_number, select
@@ -47,6 +47,8 @@ class Command(CleaningCommand):
         parser.add_argument("--delete", metavar="NAME", help="with --strangers: delete this one; its name confirms (--confirm)")
         parser.add_argument("--source", type=int, metavar="ID", help="with --strangers --restore: the source that it came from")
 
+        parser.add_argument("--declare-lost", metavar="SOURCE", help="this volume is gone for good: end what waits for it")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """One of: finish what was cut off, purge what is due, or list, plan and clean up."""
         with ending():
@@ -54,6 +56,8 @@ class Command(CleaningCommand):
                 self.resume(options)
             elif options["purge"]:
                 self.purge(options)
+            elif options["declare_lost"] is not None:
+                losing.handle(self, options)
             elif options["strangers"]:
                 strangers.handle(self, options)
             elif options["restore"] or options["delete"] or options["source"]:
