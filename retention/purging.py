@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from retention import archive, files, forgetting, graves, journal, watching
+from retention import archive, files, forgetting, graves, journal, openers, watching
 from retention.candidates import candidates
 from retention.models import Archive, Tombstone
 from retention.turn import Turn
@@ -55,6 +55,7 @@ def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report =
     for tomb in tombs:
         turn.check()
         report(Progress(tomb.run.name, "purging"))
+        openers.wait(tomb, at)
         done.append(_purge(tomb, at, report))
     rows = Tombstone.objects.exclude(purged_at=None).filter(planned__step=Step.PURGING)
     gone = list(rows.select_related("planned", "source").defer("source__verdicts", "source__fingerprint"))
