@@ -89,16 +89,22 @@ def colour(row: Candidate, at: datetime) -> str:
     return "red" if age >= timedelta(days=settings.TRAINMON_OLD_DAYS) else "yellow"
 
 
-def going(draft: Draft) -> Table:
-    """The runs that would go, with what they hold, and their total."""
-    numeric = ("files", "size", "frees")
+def going(draft: Draft, at: datetime) -> Table:
+    """The runs that would go, with what they hold and their age, and their total."""
+    numeric = ("files", "size", "frees", "age")
     drawn = table("run", "folder", *numeric, "because", numeric=numeric)
     for one in draft.going:
         drawn.add_row(cell(_name(one.candidate)), cell(shown_path(one.candidate)), f"{one.seen.files:,}", size(one.seen.size),
-                      size(one.seen.frees), cell(one.reason))
+                      size(one.seen.frees), old(one.candidate, at), cell(one.reason))
     drawn.add_row(counted(len(draft.going)), "", f"{draft.total('files'):,}", size(draft.total("size")),
-                  size(draft.total("frees")), "", style="bold")
+                  size(draft.total("frees")), "", "", style="bold")
     return drawn
+
+
+def old(row: Candidate, at: datetime) -> Text:
+    """Its age, in the colour of it."""
+    age = row.age(at)
+    return Text("unknown" if age is None else duration(age.total_seconds()), colour(row, at))
 
 
 def staying(draft: Draft) -> Table:

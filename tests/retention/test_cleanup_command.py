@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def test_a_dry_run_shows_what_goes_and_what_stays_and_changes_nothing(source):
     before = content(Path(source.root))
     code, out, _ = command("--select", "all", "--dry-run")
     assert code == 0 and "is pinned" in out and "2.0 KiB" in out and "archived and checked first" in out
+    assert re.search(r"2\.0 KiB +[0-9.]+ KiB +30 d +all were selected", out)
     assert content(Path(source.root)) == before
     assert not Plan.objects.exists() and not AuditEntry.objects.exists()
 
@@ -104,6 +106,10 @@ def test_nothing_selected_is_nothing_done(source):
     run_at(source, "a")
     assert command("--select", "  ", "--dry-run")[0] == 0
     assert "Nothing is selected" in command("--select", "", "--dry-run")[1]
+    nothing = {"runs": 0, "files": 0, "size": 0, "frees": 0}
+    for words in (("--select", ""), ("--older-than", "90d", "--yes"), ("--older-than", "90d", "--select", "all")):
+        told = asked(*words)
+        assert (told["going"], told["staying"], told["total"]) == ([], [], nothing), words
 
 
 def test_names_that_hold_escapes_and_markup_are_shown_as_text(source):
@@ -210,7 +216,8 @@ def test_the_trash_is_purged_after_its_time_and_the_archive_still_brings_the_run
     before = content(Path(source.root))
     assert command("--select", "all", "--yes", "--grace", "7d")[0] == 0
     told = json.loads(command("--purge", "--json")[1])
-    assert told.pop("database")["points_dropped"] == 0 and told == {"purged": [], "freed": 0, "kept": [], "points_kept": []}
+    assert told.pop("database")["points_dropped"] == 0 and told.pop("saved_a_month") == "$0.00 a month"
+    assert told == {"purged": [], "freed": 0, "kept": [], "points_kept": []}
     Tombstone.objects.update(purge_after=now())
     told = json.loads(command("--purge", "--json")[1])
     assert (told["purged"], told["freed"], stages()) == ([run.pk], Tombstone.objects.get().frees, {"a": "purged"})
@@ -244,6 +251,7 @@ def test_without_a_sound_archive_nothing_is_purged(source, archives, harm):
     assert code == 1 and "its archive cannot be relied on" in err and stages() == {"a": "buried"}
     code, out, _ = command("verify", "--json", name="archives")
     assert code == 1 and json.loads(out)["archives"][0]["state"] == "broken"
+    assert f"{Archive.objects.get().name} is broken: " in command("verify", name="archives")[2]
 
 
 def test_a_run_that_is_pinned_or_held_in_the_trash_is_not_purged(source, archives):

@@ -38,7 +38,10 @@ class Command(BaseCommand):
                 raise CommandError(f"There is no archive {console.cell(missing[0]).plain}.", returncode=2)
         told = [verified(row, deep=not options["shallow"]) if options["action"] == "verify" else as_json(row) for row in rows]
         self.show(told, options)
-        if options["action"] == "verify" and any(one["state"] != Archive.State.VERIFIED for one in told):
+        bad = [one for one in told if one["state"] != Archive.State.VERIFIED] if options["action"] == "verify" else []
+        for one in bad if not options["json"] else []:
+            self.stderr.write(self.style.ERROR(f"{console.cell(one['name']).plain} is {one['state']}: {one['error']}"))
+        if bad:
             raise SystemExit(1)
 
     def show(self, told: list[dict[str, Any]], options: dict[str, Any]) -> None:

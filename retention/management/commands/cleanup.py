@@ -75,7 +75,7 @@ class Command(CleaningCommand):
         draft, said = self.drafted(rows, than, at, options)
         if draft is None:
             return
-        self.show_plan(draft, options)
+        self.show_plan(draft, at, options)
         if not draft.going:
             self.tell_json(options, outline(draft, at) | {"dry_run": options["dry_run"]})
             raise SystemExit(0 if options["dry_run"] else 1)
@@ -90,13 +90,13 @@ class Command(CleaningCommand):
     ) -> tuple[plan.Draft | None, str]:
         """The plan for what was selected; None where nothing was."""
         said = self.said(rows, than, at, options)
-        if said is None or not rows:
+        if said is None:
             self.tell_json(options, {"runs": [as_json(row, at) for row in rows]})
             return None, ""
-        chosen = self.chosen(said, rows, than, at)
+        chosen = self.chosen(said, rows, than, at) if rows else []
         if not chosen:
-            self.say(options, "Nothing is selected, nothing was deleted.")
-            self.tell_json(options, {"going": [], "staying": []})
+            self.say(options, "Nothing is selected, nothing was deleted." if rows else "")
+            self.tell_json(options, outline(plan.Draft(self.manner(options)), at) | {"dry_run": options["dry_run"]})
             return None, ""
         with console.bar(len(chosen), quiet=options["json"]) as tell:
             return plan.draft(chosen, self.manner(options), at, tell), said
@@ -202,6 +202,7 @@ class Command(CleaningCommand):
         self.say(options, f"{console.counted(len(gone), 'was', 'were')} purged, {stay}. {saved}.")
         self.say(options, vacuum.in_words(room) if gone or room else "")
         self.tell_json(options, {"database": vacuum.as_json(room), "purged": [one.tomb.run_id for one in gone], "freed": freed,
+                                 "saved_a_month": dollars(freed),
                                  "kept": [{"id": one.tomb.run_id, "reason": one.why} for one in kept],
                                  "points_kept": [{"id": run.pk, "reason": why} for run, why in left]})
         if kept or left:
@@ -219,9 +220,9 @@ class Command(CleaningCommand):
 
     def said(self, rows: list[Candidate], than: timedelta, at: datetime, options: dict[str, Any]) -> str | None:
         """The selection in words, asked for where somebody sits there; None where nobody made one."""
-        if options["select"] is not None or not rows:
+        if options["select"] is not None:
             return options["select"]
-        if console.is_terminal() and not (options["json"] or options["yes"] or options["confirm"]):
+        if rows and console.is_terminal() and not (options["json"] or options["yes"] or options["confirm"]):
             return self.asked(rows, than, at)
         return "old" if options["older_than"] is not None else None
 
@@ -270,7 +271,7 @@ class Command(CleaningCommand):
         if not options["json"]:
             console.out(self.stdout).print(console.runs(rows, at))
 
-    def show_plan(self, draft: plan.Draft, options: dict[str, Any]) -> None:
+    def show_plan(self, draft: plan.Draft, at: datetime, options: dict[str, Any]) -> None:
         """What would go and what must stay."""
         if options["json"]:
             return
@@ -278,7 +279,7 @@ class Command(CleaningCommand):
         if draft.staying:
             screen.print(console.staying(draft))
         if draft.going:
-            screen.print(console.going(draft))
+            screen.print(console.going(draft, at))
             self.stdout.write(f"They are {console.manner(draft)}. Purging them saves {dollars(draft.total('frees'))}.")
         else:
             self.stdout.write("None of the selected runs may go.")

@@ -33,7 +33,7 @@ class Command(CleaningCommand):
         chosen, at = self.chosen(options), now()
         every = list(policies.due_of(chosen, at))
         for one in every:
-            self.show(one, options)
+            self.show(one, at, options)
         told = {"policies": [policy_json(one, at) for one in every], "dry_run": options["dry_run"]}
         if options["dry_run"]:
             self.say(options, "A dry run: nothing was deleted.")
@@ -59,7 +59,7 @@ class Command(CleaningCommand):
             self.refuse("Nothing was deleted: this policy is switched off. --dry-run tells what it would do.")
         return found
 
-    def show(self, one: Due, options: dict[str, Any]) -> None:
+    def show(self, one: Due, at: datetime, options: dict[str, Any]) -> None:
         """One policy: its rules, then what would go, or why it refuses."""
         if options["json"]:
             return
@@ -74,7 +74,7 @@ class Command(CleaningCommand):
             screen.print(console.kept(staying[:STAYING]))
             self.say(options, f"and {len(staying) - STAYING:,} more stay\n" if len(staying) > STAYING else "")
         if one.draft.going:
-            screen.print(console.going(one.draft))
+            screen.print(console.going(one.draft, at))
             self.say(options, f"They are {console.manner(one.draft)}. "
                               f"Purging them saves {dollars(one.draft.total('frees'))}.\n")
         elif not one.refused:
