@@ -269,6 +269,7 @@ def test_a_folder_that_cannot_be_moved_stays_and_leaves_nothing_behind(root, mon
         patch.setattr(graves, "move", lambda *_: os.stat("/nowhere/at/all"))
         with pytest.raises(Refused, match="'data/run' cannot be moved: No such file"):
             buried(root)
+        assert strangers(os.fspath(root), []) == []
     expected = confirmed(root)
     (root / "data/run/late").write_text("")
     with pytest.raises(Refused, match="changed since it was confirmed"):
