@@ -144,7 +144,7 @@ class CleanupRow(serializers.Serializer):
     who = serializers.CharField()
     origin = serializers.CharField(help_text="console, web, api, policy ...")
     why = serializers.CharField()
-    selected = serializers.CharField()
+    selected = serializers.CharField(help_text="Empty where it is also about runs that one may not see.")
     archive = serializers.BooleanField()
     grace_seconds = serializers.FloatField()
     forced = serializers.BooleanField()
@@ -341,10 +341,10 @@ def _known(request: Request, said: dict[str, Any]) -> None:
 
 
 def _row(one: standing.Standing) -> dict[str, Any]:
-    names = ("id", "state", "who", "origin", "why", "selected", "archive", "forced", "confirmed_at", "finished_at")
+    names = ("id", "state", "who", "origin", "why", "archive", "forced", "confirmed_at", "finished_at")
     return {name: getattr(one.plan, name) for name in names} | {
-        "url": reverse("api:cleanup", args=[one.plan.pk]), "grace_seconds": one.plan.grace.total_seconds(), "share": one.share,
-        "runs": one.runs(), "moved": one.gone, "left_alone": one.left_alone}
+        "url": reverse("api:cleanup", args=[one.plan.pk]), "selected": one.selected, "share": one.share,
+        "grace_seconds": one.plan.grace.total_seconds(), "runs": one.runs(), "moved": one.gone, "left_alone": one.left_alone}
 
 
 def _detail(request: Request, pk: int) -> dict[str, Any]:

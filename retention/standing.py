@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Case, Count, Exists, OuterRef, QuerySet, Sum, When
 from django.utils.timezone import now
@@ -49,6 +49,8 @@ class Standing:
     plan: Plan
     #: step -> (runs, bytes, bytes of the disk)
     steps: dict[str, tuple[int, int, int]]
+    #: Whether the user sees all of its runs: else what is said of all together would tell of others.
+    whole: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -89,12 +91,22 @@ class Standing:
         """Bytes of the disk that are free when those in the trash are purged."""
         return self.steps.get(Step.BURIED, (0, 0, 0))[2]
 
+    @property
+    def selected(self) -> str:
+        """The selection in the words that were given; empty where they may name what this user does not see."""
+        return self.plan.selected if self.whole else ""
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What the janitor says of it; nothing where that is also of other runs."""
+        return self.plan.progress if self.whole else {}
+
     @cached_property
     def share(self) -> float:
         """How much of its bytes is done: as the janitor says, else by the runs that are."""
         if not self.is_open:
             return 1.0
-        said = self.plan.progress
+        said = self.progress
         done, total = said.get("done", 0), said.get("total", 0)
         if not total:
             left = (Step.SKIPPED, Step.FAILED)
@@ -109,12 +121,17 @@ def standing(plan: Plan, user: User | AnonymousUser) -> Standing:
 
 def standings(some: Collection[Plan], user: User | AnonymousUser) -> list[Standing]:
     """How these stand, in one query."""
-    counted = planned(user).filter(plan__in=some).order_by().values_list("plan", "step").annotate(
+    seen = Case(When(run__in=Run.objects.visible_to(user).order_by(), then=True), default=False)
+    counted = PlannedRun.objects.filter(plan__in=some).order_by().values_list("plan", "step", seen).annotate(
         Count("pk"), Sum("size"), Sum("frees"))
     steps: dict[int, dict[str, tuple[int, int, int]]] = {plan.pk: {} for plan in some}
-    for plan, step, runs, size, frees in counted:
-        steps[plan][step] = runs, size, frees
-    return [Standing(plan, steps[plan.pk]) for plan in some]
+    parts = set()
+    for plan, step, mine, runs, size, frees in counted:
+        if mine:
+            steps[plan][step] = runs, size, frees
+        else:
+            parts.add(plan)
+    return [Standing(plan, steps[plan.pk], plan.pk not in parts) for plan in some]
 
 
 def rows(plan: Plan, user: User | AnonymousUser, *, left: bool) -> list[PlannedRun]:

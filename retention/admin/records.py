@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.paginator import Paginator
-from django.db.models import Count, OuterRef, Subquery, Sum
+from django.db.models import Count, Exists, OuterRef, Subquery, Sum
 from django.urls import reverse
 from django.utils.html import format_html
 
@@ -38,7 +38,7 @@ class PlanAdmin(FactsAdmin):
     search_help_text = "The name of who wanted it."
     ordering = ("-pk",)
     fields = (
-        "who", "origin", "policy", "selected", "why", "archive", "keeps", "forced", "forget_metrics", "in_trash", "state",
+        "who", "origin", "policy", "said", "why", "archive", "keeps", "forced", "forget_metrics", "in_trash", "state",
         "doing", "confirmed_at", "finished_at",
     )
 
@@ -47,7 +47,8 @@ class PlanAdmin(FactsAdmin):
         plans: QuerySet[Plan] = admin.ModelAdmin.get_queryset(self, request)
         mine = _planned(request).filter(plan=OuterRef("pk")).order_by().values("plan")
         if not sees_everything(request.user):
-            plans = plans.filter(pk__in=_planned(request).values("plan"))
+            others = PlannedRun.objects.filter(plan=OuterRef("pk")).exclude(run__in=Run.objects.visible_to(request.user))
+            plans = plans.filter(pk__in=_planned(request).values("plan")).annotate(in_part_=Exists(others.order_by()))
         return plans.annotate(run_count_=Subquery(mine.values(n=Count("pk"))), bytes_=Subquery(mine.values(n=Sum("size"))))
 
     def change_view(
@@ -89,6 +90,11 @@ class PlanAdmin(FactsAdmin):
         """The beginning of the reason."""
         return redact.text(plan.why)[:120] or "–"
 
+    @admin.display(description="selected")
+    def said(self, plan: Plan) -> str:
+        """The selection in words; a dash where they may name runs that the user may not see."""
+        return "–" if _in_part(plan) else plan.selected or "–"
+
     @admin.display(description="time in the trash")
     def in_trash(self, plan: Plan) -> str:
         """Until its runs may be purged."""
@@ -98,12 +104,17 @@ class PlanAdmin(FactsAdmin):
     def doing(self, plan: Plan) -> str:
         """What the janitor does for it at this moment."""
         said = plan.progress
-        if plan.state not in Plan.OPEN or not said:
+        if plan.state not in Plan.OPEN or not said or _in_part(plan):
             return "–"
         done, total = int(said.get("done") or 0), int(said.get("total") or 0)
         words = f"{said.get('step', '')} {said.get('run', '')}: "
         bar = format_html('<progress value="{}" max="{}"></progress> ', done, max(total, 1))
         return format_html("{}{}{} of {}", bar, words, size(done), size(total))
+
+
+def _in_part(plan: Plan) -> bool:
+    """Whether it is also about runs that the user may not see."""
+    return bool(getattr(plan, "in_part_", False))
 
 
 def _planned(request: HttpRequest) -> QuerySet[PlannedRun]:
@@ -124,14 +135,6 @@ class OfRun(FactsAdmin):
     def run_link(self, row: Archive | Tombstone) -> str:
         """The page of the run, which stays."""
         return format_html('<a href="{}">{}</a>', reverse("run", args=[row.run_id]), row.run.name[:120])
-
-    @admin.display(description="cleanup")
-    def plan_link(self, row: Archive | Tombstone) -> str:
-        """The cleanup that did it."""
-        if row.planned is None:
-            return "–"
-        plan = row.planned.plan
-        return format_html('<a href="{}">{}</a>', reverse("admin:retention_plan_change", args=[plan.pk]), plan)
 
     @admin.display(description="size", ordering="size")
     def bytes(self, row: Archive | Tombstone) -> str:
@@ -161,6 +164,11 @@ class ArchiveAdmin(OfRun):
         """When it was last read to its end and found right."""
         return ago(archive.verified_at)
 
+    @admin.display(description="cleanup")
+    def plan_link(self, archive: Archive) -> str:
+        """The cleanup that made it."""
+        return _plan_link(archive.planned)
+
     @admin.display(description="error")
     def error_text(self, archive: Archive) -> str:
         """What is wrong with it."""
@@ -177,7 +185,7 @@ class TombstoneAdmin(OfRun):
     list_select_related = ("run", "planned", "archive")
     fields = (
         "run_link", "plan_link", "stands", "folder", "grave", "archive", "bytes", "would_free", "has_freed", "buried_at",
-        "purge_after", "purged_at", "lost_at", "restored_at", "grown_files", "trouble",
+        "purge_after", "purged_at", "restored_at", "grown_files", "trouble",
     )
 
     @admin.display(description="stands")
@@ -193,7 +201,7 @@ class TombstoneAdmin(OfRun):
     @admin.display(description="purged from", ordering="purge_after")
     def due(self, tomb: Tombstone) -> str:
         """From when it may be purged; a dash where it lies there no longer."""
-        return "–" if tomb.gone_at or tomb.restored_at else utc(tomb.purge_after)
+        return "–" if tomb.purged_at or tomb.restored_at else utc(tomb.purge_after)
 
     @admin.display(description="frees")
     def would_free(self, tomb: Tombstone) -> str:
@@ -224,3 +232,14 @@ class TombstoneAdmin(OfRun):
     def folder(self, tomb: Tombstone) -> str:
         """Below the root of its source."""
         return tomb.path_text
+
+    @admin.display(description="cleanup")
+    def plan_link(self, tomb: Tombstone) -> str:
+        """The cleanup that buried it."""
+        return _plan_link(tomb.planned)
+
+
+def _plan_link(planned: PlannedRun | None) -> str:
+    if planned is None:
+        return "–"
+    return format_html('<a href="{}">{}</a>', reverse("admin:retention_plan_change", args=[planned.plan_id]), planned.plan)

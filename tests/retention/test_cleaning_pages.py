@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils.timezone import now
 
 from retention import work
+from retention.candidates import candidates
 from retention.models import Hold, Plan
+from retention.plan import Author, Options, draft
+from retention.plan import confirm as confirm_plan
 from retention.telling import price
 from retention.turn import turn
 from runs.models import AuditEntry, Bookmark, Run
@@ -143,6 +147,21 @@ def test_runs_of_other_trainers_are_not_there(source, tmp_path, bob):
     plan = confirm(bob, preview, typed="1")["Location"]
     assert signed_in(dora).get(plan).status_code == 404 and signed_in(dora).get(f"{plan}progress/").status_code == 404
     assert not page(dora, "").context["stands"]
+
+
+def test_of_a_cleanup_that_is_in_part_of_others_nothing_tells_of_their_runs(source, tmp_path, bob):
+    mine = run_at(source, "mine")
+    run_at(source_at(tmp_path / "other", make_trainer("router", "team-router").slug), "hidden-run")
+    made = draft([(one, "old") for one in candidates(Run.objects.all())], Options(), now())
+    plan = confirm_plan(made, Author("ada", "web", selected="trainer router"), made.token)
+    said = {"run": "hidden-run", "step": "archiving", "done": 7_000_000, "total": 21_000_640}
+    Plan.objects.filter(pk=plan.pk).update(state="working", progress=said)
+    client = signed_in(bob)
+    for where in ("/storage/cleanups/", plan.get_absolute_url(), f"{plan.get_absolute_url()}progress/",
+                  f"/admin/retention/plan/{plan.pk}/change/"):
+        page = client.get(where).content.decode()
+        assert mine.name in page or where.endswith("cleanups/")
+        assert not any(word in page for word in ("hidden-run", "router", "7.000 MB", "21.00 MB", "33.33")), where
 
 
 def test_a_list_of_cleanups_costs_the_same_queries_however_long(source, bob, django_assert_num_queries):
