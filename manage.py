@@ -2,9 +2,11 @@
 """trainmon's command line: every command works on its own (see docs/operations.md)."""
 
 import gc
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 # Commands that never ask the database; `up` starts it for itself. `makemigrations` is not among them:
 # it compares the history that the database has with the files.
@@ -84,8 +86,19 @@ def migrate_if_new() -> None:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATING])
 
 
+def be_ours() -> None:
+    """Go on with the Python of `make install`, where the one that was called has not what we need."""
+    if importlib.util.find_spec("django"):
+        return
+    ours = Path(__file__).resolve().parent / ".venv/bin/python"
+    if not ours.exists() or Path(sys.executable) == ours:
+        sys.exit("This Python has no Django. `make install` makes .venv, which has all that trainmon needs; then run this again.")
+    os.execv(ours, [str(ours), *sys.argv])
+
+
 def main() -> None:
     """Run one management command, with the embedded database where none is given."""
+    be_ours()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainmon.settings")
     if sys.argv[1:2] == ["sync_runs"] and "--watch" in sys.argv:
         os.environ.setdefault("TRAINMON_SERVICE", "follower")

@@ -77,7 +77,7 @@ class TrainerAdmin(VisibleAdmin):
 class SourceAdmin(VisibleAdmin):
     """The folders that are read, how the last reading went, and reading them now."""
 
-    list_display = ("root_text", "trainer", "layout", "enabled", "status", "synced", "error_line", "loss_confirmed")
+    list_display = ("folder", "trainer", "layout", "enabled", "status", "synced", "error_line", "loss_confirmed")
     list_filter = ("status", "enabled", ("trainer", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("trainer",)
     search_fields = ("root", "trainer__name", "trainer__slug")
@@ -110,6 +110,11 @@ class SourceAdmin(VisibleAdmin):
             self.message_user(
                 request, f"Pushed files of {len(left)} folder{'s' * (len(left) != 1)} belong to no source any more: "
                 "manage.py pushed lists and deletes them.", messages.WARNING)
+
+    @admin.display(description="root", ordering="root")
+    def folder(self, source: Source) -> str:
+        """Where it lies, without secrets."""
+        return source.root_text
 
     @admin.display(description="last synced", ordering="last_synced")
     def synced(self, source: Source) -> str:

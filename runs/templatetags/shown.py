@@ -122,15 +122,15 @@ def relative(at: datetime, frozen_now: datetime) -> str:
     """12 s ago, 5 m ago, 3 h ago, 2 d ago; a clock that runs ahead is called so."""
     seconds = (frozen_now - at).total_seconds()
     if seconds < -60:
-        return f"in {coarse(-seconds)}"
+        return f"in {coarse(-seconds, 0.5)}"
     return "now" if seconds < 1 else f"{coarse(seconds)} ago"
 
 
-def coarse(seconds: float) -> str:
-    """A duration in its largest unit: lists are read at a glance."""
+def coarse(seconds: float, more: float = 0) -> str:
+    """A duration in its largest unit: lists are read at a glance.  ``more``: 0.5 rounds, so that a week from now is in 7 d."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
-            return f"{int(seconds // length):,} {unit}"
+            return f"{int(seconds / length + more):,} {unit}"
     return f"{int(seconds)} s"
 
 

@@ -13,13 +13,13 @@ export const serverNow = () => Date.now() + ahead;
 
 export function relative(at, now) {
   const seconds = (now - at) / 1000;
-  if (seconds < -60) return `in ${coarse(-seconds)}`;
+  if (seconds < -60) return `in ${coarse(-seconds, 0.5)}`;
   return seconds < 1 ? "now" : `${coarse(seconds)} ago`;
 }
 
-function coarse(seconds) {
+function coarse(seconds, more = 0) {
   const [unit, length] = UNITS.find(([, long]) => seconds >= long) || ["s", 1];
-  return `${Math.floor(seconds / length).toLocaleString("en-US")} ${unit}`;
+  return `${Math.floor(seconds / length + more).toLocaleString("en-US")} ${unit}`;
 }
 
 function grow() {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import django
 import pytest
 from django.db import connection
 
@@ -88,3 +89,10 @@ def test_the_database_of_the_tests_is_real_and_runs_in_utc():
     with connection.cursor() as cursor:
         cursor.execute("select current_setting('TimeZone'), current_setting('server_encoding')")
         assert cursor.fetchone() == ("UTC", "UTF8")
+
+
+def test_manage_py_goes_on_with_the_python_that_has_django():
+    other = [os.path.realpath(sys.executable), "-S"]
+    assert subprocess.run([*other, "-c", "import django"], cwd=ROOT, capture_output=True).returncode == 1
+    done = subprocess.run([*other, "manage.py", "version"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == django.__version__, done.stderr

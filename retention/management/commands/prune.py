@@ -35,11 +35,11 @@ class Command(CleaningCommand):
         for one in every:
             self.show(one, at, options)
         told = {"policies": [policy_json(one, at) for one in every], "dry_run": options["dry_run"]}
+        if not chosen:
+            self.say(options, "No policy is switched on: nothing to do.")
         if options["dry_run"]:
             self.say(options, "A dry run: nothing was deleted.")
             return self.tell_json(options, told)
-        if not chosen:
-            self.say(options, "No policy is switched on: nothing to do.")
         runs = sum(len(one.draft.going) for one in every)
         if runs and not self.agree(runs, sum(one.draft.total("size") for one in every), options):
             return None
