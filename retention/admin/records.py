@@ -136,6 +136,14 @@ class OfRun(FactsAdmin):
         """The page of the run, which stays."""
         return format_html('<a href="{}">{}</a>', reverse("run", args=[row.run_id]), row.run.name[:120])
 
+    @admin.display(description="cleanup")
+    def plan_link(self, row: Archive | Tombstone) -> str:
+        """The cleanup that did it."""
+        if row.planned is None:
+            return "–"
+        plan = row.planned.plan
+        return format_html('<a href="{}">{}</a>', reverse("admin:retention_plan_change", args=[plan.pk]), plan)
+
     @admin.display(description="size", ordering="size")
     def bytes(self, row: Archive | Tombstone) -> str:
         """Its bytes."""
@@ -164,11 +172,6 @@ class ArchiveAdmin(OfRun):
         """When it was last read to its end and found right."""
         return ago(archive.verified_at)
 
-    @admin.display(description="cleanup")
-    def plan_link(self, archive: Archive) -> str:
-        """The cleanup that made it."""
-        return _plan_link(archive.planned)
-
     @admin.display(description="error")
     def error_text(self, archive: Archive) -> str:
         """What is wrong with it."""
@@ -185,7 +188,7 @@ class TombstoneAdmin(OfRun):
     list_select_related = ("run", "planned", "archive")
     fields = (
         "run_link", "plan_link", "stands", "folder", "grave", "archive", "bytes", "would_free", "has_freed", "buried_at",
-        "purge_after", "purged_at", "restored_at", "grown_files", "trouble",
+        "purge_after", "purged_at", "lost_at", "restored_at", "grown_files", "trouble",
     )
 
     @admin.display(description="stands")
@@ -201,7 +204,7 @@ class TombstoneAdmin(OfRun):
     @admin.display(description="purged from", ordering="purge_after")
     def due(self, tomb: Tombstone) -> str:
         """From when it may be purged; a dash where it lies there no longer."""
-        return "–" if tomb.purged_at or tomb.restored_at else utc(tomb.purge_after)
+        return "–" if tomb.gone_at or tomb.restored_at else utc(tomb.purge_after)
 
     @admin.display(description="frees")
     def would_free(self, tomb: Tombstone) -> str:
@@ -232,14 +235,3 @@ class TombstoneAdmin(OfRun):
     def folder(self, tomb: Tombstone) -> str:
         """Below the root of its source."""
         return tomb.path_text
-
-    @admin.display(description="cleanup")
-    def plan_link(self, tomb: Tombstone) -> str:
-        """The cleanup that buried it."""
-        return _plan_link(tomb.planned)
-
-
-def _plan_link(planned: PlannedRun | None) -> str:
-    if planned is None:
-        return "–"
-    return format_html('<a href="{}">{}</a>', reverse("admin:retention_plan_change", args=[planned.plan_id]), planned.plan)
