@@ -209,8 +209,9 @@ def runs(client: Client, kind: str, **asked: Any) -> Any:
 @pytest.mark.parametrize("kind", ["csv", "json", "ndjson"])
 def test_all_runs_of_a_question_come_in_its_order(lora: Trainer, alice: User, kind: str) -> None:
     source = make_source(lora)
-    for number in range(1100):
-        Run.objects.create(source=source, name=f"r{number:04}", path=b"%d" % number, params={"lr": number / 10}, step=number)
+    Run.objects.bulk_create(
+        Run(source=source, name=f"r{number:04}", path=b"%d" % number, params={"lr": number / 10}, step=number)
+        for number in range(1100))
     rows = runs(signed_in(alice), kind, sort="-step", column=["step", "param:lr"], param="lr>0.05")
     assert [int(row["step"]) for row in rows] == list(range(1099, 0, -1))
     assert list(rows[0]) == ["id", "name", "step", "param:lr"]
