@@ -14,8 +14,8 @@ export LOGS HOST PORT OPEN TRAINMON_HOME
 # Each answers one question; the other modules of benchmarks/ are what they measure with.
 BENCHMARKS := reader scan sync export runlist charts live fanout steps soak proxy plan cleanup archive
 PEERS = $(or $(TRAINMON_HOME),var)/bench/peers
-# Workers of pytest-xdist; 0 runs the tests in one process.
-TEST_WORKERS ?= 2
+# Workers of pytest-xdist; 0 runs the tests in one process. Three keep two processors busy: many tests wait.
+TEST_WORKERS ?= 3
 # Files in the order of tests/conftest.py, the longest first: the workers end at about the same time.
 SHARED = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -46,6 +46,8 @@ demo: install
 
 install: $(INSTALLED)
 install-dev: $(INSTALLED_DEV)
+# CI imports a quarter of what there is: only that gets compiled, then.
+PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check $(if $(CI),--no-compile)
 
 $(PY):
 	@for python in $$PYTHON python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -56,12 +58,12 @@ $(PY):
 	echo "trainmon needs Python 3.11 to 3.14 with venv (Debian: apt-get install python3 python3-venv)." >&2; exit 1
 
 $(INSTALLED): | $(PY)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP_INSTALL) -r requirements.txt
 	@rm -f $(VENV)/.installed-[0-9]*; touch $@
 
-$(INSTALLED_DEV): $(INSTALLED)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	@rm -f $(VENV)/.installed-dev-*; touch $@
+$(INSTALLED_DEV): | $(PY)
+	$(PIP_INSTALL) -r requirements.txt -r requirements-dev.txt
+	@rm -f $(VENV)/.installed-*; touch $(INSTALLED) $@
 
 # Where CI is set, what failed is run once more, alone, and printed twice: on a machine busy with others' tests a race may show. It is a defect.
 once_more = || { [ $$? = 1 ] && [ -n "$$CI" ] && echo "== failed: once more, alone" && $(PY) -m pytest -q -rA --last-failed --last-failed-no-failures none $(1); }
