@@ -273,9 +273,11 @@ class FolderDraft(Draft):
 
     def close(self) -> None:
         """Remove what was not published; only then let go of the lock."""
-        if self._is_part():
-            os.unlink(self.part, dir_fd=self.folder)
-        os.close(self.fd)
+        try:
+            if self._is_part():
+                os.unlink(self.part, dir_fd=self.folder)
+        finally:
+            os.close(self.fd)
 
     def _is_part(self) -> bool:
         try:

@@ -89,6 +89,15 @@ def test_two_that_write_one_archive_exclude_each_other(tmp_path):
     assert archive.verify(to, "one", written.manifest_sha256) == written
 
 
+def test_a_draft_that_cannot_be_removed_is_let_go_of_and_the_next_writer_takes_it_over(tmp_path, monkeypatch):
+    plant(tmp_path / "run", {"x": "1"})
+    with monkeypatch.context() as patch, pytest.raises(Refused, match="cannot be written: No such file"):
+        patch.setattr(os, "unlink", lambda *_, **__: os.stat("/nowhere/at/all"))
+        with folder(tmp_path).new("one"):
+            pass
+    assert pack(tmp_path, folder(tmp_path)).files == 1
+
+
 def test_one_that_became_an_archive_meanwhile_is_not_written_over(tmp_path):
     plant(tmp_path / "run", {"x": "1"})
     to = folder(tmp_path)
