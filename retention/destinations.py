@@ -223,10 +223,10 @@ class FolderDraft(Draft):
         self.fd = os.open(self.part, flags, 0o600, dir_fd=folder)
         try:
             self._claim()
+            os.ftruncate(self.fd, 0)
         except BaseException:
             os.close(self.fd)
             raise
-        os.ftruncate(self.fd, 0)
 
     def _claim(self) -> None:
         busy = f"the archive {self.name} is being written by another process"

@@ -311,6 +311,8 @@ def _inventory(trash: int, grave: bytes) -> Inventory:
         return Inventory.read(trash, grave)
     except FileNotFoundError:
         raise Refused(f"there is no list of what was buried as {grave.decode()}") from None
+    except OSError as error:
+        raise Refused(f"the list of what was buried as {grave.decode()} cannot be read: {error.strerror}") from None
 
 
 def _listing(trash: int, grave: bytes) -> list[Entry]:

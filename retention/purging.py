@@ -91,7 +91,7 @@ def _stopped(tomb: Tombstone, error: Exception) -> Kept:
         tomb.grew = watching.grown(tomb)
         tomb.save(update_fields=["grew"])
         journal.mark(tomb.planned, Step.BURIED, str(error))
-    except files.Refused:
+    except (files.Refused, OSError):
         pass
     return Kept(tomb, str(error))
 

@@ -218,9 +218,9 @@ def _bury(planned: PlannedRun, lease: Lease, parents: Parents) -> None:
             return journal.mark(planned, Step.SKIPPED, why)
         journal.mark(planned, Step.BURYING)
         _held_and_moved(planned, lease, parents)
-    except files.Refused as refused:
+    except (files.Refused, OSError) as refused:
         # where it is cannot always be told now: whoever goes on later will see
-        stays = Step.FAILED if isinstance(refused, graves.Stuck) else Step.SKIPPED
+        stays = Step.FAILED if isinstance(refused, (graves.Stuck, OSError)) else Step.SKIPPED
         journal.mark(planned, Step.BURYING if lies_or_unknown(planned) else stays, str(refused))
 
 
@@ -268,7 +268,7 @@ def lies_or_unknown(planned: PlannedRun) -> bool:
     """Whether a run may be in its grave."""
     try:
         return lies(planned)
-    except files.Refused:
+    except (files.Refused, OSError):
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils.timezone import now
 
-from retention import archive, destinations, orders, plan, purging, tasks, watching, work
+from retention import archive, destinations, graves, orders, plan, purging, tasks, watching, work
 from retention.candidates import candidates
 from retention.files import listing, open_folder
 from retention.janitor import ripe
@@ -154,6 +155,21 @@ def test_one_cleanup_that_fails_does_not_hold_up_the_others_and_says_so(source, 
     monkeypatch.undo()
     tasks.tidy()
     assert stage(first) == "buried"
+
+
+@pytest.mark.django_db
+def test_a_run_whose_place_in_the_trash_cannot_be_read_holds_up_no_other_and_is_gone_on_with(source):
+    runs = [run_at(source, "one"), run_at(source, "two")]
+    first = ordered(source).runs.get(run=runs[0])
+    broken = Path(os.fsdecode(graves.trash_of(source.root))) / f"{first.grave}.list"
+    broken.mkdir()
+    tasks.tidy()
+    assert [stage(run) for run in runs] == ["active", "buried"]
+    first.refresh_from_db()
+    assert (first.step, first.error) == ("burying", f"the list of what was buried as {first.grave} cannot be read: Is a directory")
+    broken.rmdir()
+    tasks.tidy()
+    assert [stage(run) for run in runs] == ["buried", "buried"]
 
 
 @pytest.mark.django_db
