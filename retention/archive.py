@@ -117,7 +117,7 @@ def verify(to: Destination, name: str, expected: str = "", *, deep: bool = True,
             if deep:
                 with Tape(file) as tape:
                     follow(tape, sealed, manifest, lambda item: _counted(tell))
-    except Unreachable as error:
+    except (Unreachable, OSError) as error:
         return Away(name, str(error))
     except (Refused, Damaged) as error:
         return Broken(name, str(error))

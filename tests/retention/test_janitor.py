@@ -166,7 +166,7 @@ def test_a_run_whose_place_in_the_trash_cannot_be_read_holds_up_no_other_and_is_
     tasks.tidy()
     assert [stage(run) for run in runs] == ["active", "buried"]
     first.refresh_from_db()
-    assert (first.step, first.error) == ("burying", f"the list of what was buried as {first.grave} cannot be read: Is a directory")
+    assert first.step == "burying" and first.error.endswith(f"{first.grave} cannot be read: Is a directory")
     broken.rmdir()
     tasks.tidy()
     assert [stage(run) for run in runs] == ["buried", "buried"]
