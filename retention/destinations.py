@@ -128,7 +128,7 @@ class Destination(ABC):
 def at(url: str) -> Destination:
     """The destination that a setting or a row of the database names."""
     scheme, found, rest = url.partition("://")
-    if not found or scheme == "file":
+    if not found or scheme in ("file", "local"):
         return Folder(rest if found else url)
     from retention.remote import Remote  # fsspec is loaded where it is used
 

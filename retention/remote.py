@@ -116,7 +116,9 @@ def _without_credentials(url: str) -> str:
     """The address, which goes into the database and the audit trail; Refused where it would let somebody in."""
     scheme, _, rest = url.partition("://")
     user, at, _ = rest.rpartition("@")
-    if "?" in rest or ":" in user or (at and scheme in OBJECTS):
+    if "::" in url:
+        raise Refused("an address of archives is no chain of addresses (::): name the place itself")
+    if "?" in rest or ":" in user or (at and scheme in OBJECTS) or redact.MASK in redact.text(url):
         raise Refused(f"an address of archives ({scheme}://…) holds no credentials or options: they come from the environment")
     return url
 

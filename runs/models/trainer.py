@@ -19,6 +19,7 @@ from django.utils.timezone import now
 
 from runs import masks
 from runs.compiled import Compiled, Given
+from runs.readers.tree import TRASH
 from runs.roles import sees_everything
 
 if TYPE_CHECKING:
@@ -237,12 +238,15 @@ class Source(models.Model):
         return "stale" if self.stale else "synced"
 
     def clean(self) -> None:
-        """Refuse a relative root and one that contains, or lies in, another source's root."""
+        """Refuse a relative root, a place of our own, and one that contains, or lies in, another source's root."""
         if not Path(self.root).is_absolute() or "\0" in self.root:
             raise ValidationError({"root": f"{self.root!r} is not an absolute path."})
         self.root = os.path.normpath(self.root)
         # resolved once, now: resolving the others' roots here could hang on a dead mount
         self.real_root = os.path.realpath(self.root)
+        if any(_is_our_own(Path(path)) for path in (self.root, self.real_root)):
+            raise ValidationError({"root": f"{self.root} is where trainmon keeps archives, its trash, its database or its logs. "
+                                           "Choose the folder that trainings write to."})
         for other in Source.objects.filter(enabled=True).exclude(pk=self.pk) if self.enabled else []:
             if self._overlaps(other):
                 # unnamed: whoever adds a source may not see the other one's trainer
@@ -263,6 +267,13 @@ class Source(models.Model):
         mine = {Path(self.root), Path(self.real_root)}
         theirs = {Path(other.root), Path(other.real_root or other.root)}
         return any(a == b or a in b.parents or b in a.parents for a in mine for b in theirs)
+
+
+def _is_our_own(path: Path) -> bool:
+    """Whether it is, or lies in, a place of ours: no cleanup works beside such a source, and buried runs would be others'."""
+    places, archive = settings.PLACES, settings.TRAINMON_ARCHIVE.removeprefix("file://")
+    ours = {places.logs, places.data.parent, places.sockets, places.backups, Path(archive), Path(os.path.realpath(archive))}
+    return os.fsdecode(TRASH) in path.parts or not ours.isdisjoint({path, *path.parents})
 
 
 class Dataset(models.Model):

@@ -137,6 +137,8 @@ def test_archives_inside_the_logs_are_refused_however_the_way_there_is_written(t
             Folder(os.fspath(path)).refuse_within([os.fspath(logs)])
     with pytest.raises(Refused, match="inside the logs"):
         Folder(os.fspath(logs)).refuse_within(["/nowhere", os.fspath(tmp_path / "link")])
+    with pytest.raises(Refused, match="inside the logs"):
+        destinations.at(f"local://{logs}/in").refuse_within([os.fspath(logs)])
     Folder(os.fspath(tmp_path / "logs-archive")).refuse_within([os.fspath(logs)])
 
 
@@ -147,7 +149,7 @@ def test_an_archive_inside_the_very_run_is_refused_whoever_asks(tmp_path):
     assert os.listdir(run) == ["x"]
 
 
-@pytest.mark.parametrize("url", ["archive", "./archive", "", "a\0b", "nonsense://x/y", "s4://bucket"])
+@pytest.mark.parametrize("url", ["archive", "./archive", "", "a\0b", "nonsense://x/y", "s4://bucket", "dir::file:///tmp"])
 def test_a_destination_that_is_none_says_so(url):
     with pytest.raises(Refused):
         destinations.at(url)

@@ -86,7 +86,8 @@ def test_in_s3_the_manifest_comes_last_and_without_it_there_is_no_archive(server
     assert isinstance(archive.verify(destinations.at("s3://no-such-bucket/logs"), "one"), archive.Away)
 
 
-@pytest.mark.parametrize("url", [f"s3://{KEY}:{SECRET}@bucket/logs", "s3://key@bucket", "sftp://me:word@host/logs", "s3://b/l?key=s"])
+@pytest.mark.parametrize("url", [f"s3://{KEY}:{SECRET}@bucket/logs", "s3://key@bucket", "sftp://me:word@host/logs", "s3://b/l?key=s",
+    "https://hf_abcdefghijklmnopqrstuvwxyzABCDEFGH@host/logs"])
 def test_an_address_with_credentials_is_refused_without_telling_them(url):
     with pytest.raises(Refused, match="holds no credentials") as refused:
         destinations.at(url)

@@ -37,6 +37,20 @@ def test_a_root_is_stored_without_detours_and_inside_another_refused(tmp_path):
 
 
 @pytest.mark.django_db
+def test_a_place_of_our_own_is_no_source_whatever_leads_there(tmp_path, settings):
+    """Else an operator could stop every cleanup, and read what others buried."""
+    settings.TRAINMON_ARCHIVE = str(tmp_path / "archive")
+    (tmp_path / "archive/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    (tmp_path / ".trainmon-trash/run-7").mkdir(parents=True)
+    for root in (tmp_path / "archive/deep", tmp_path / "link", tmp_path / ".trainmon-trash/run-7"):
+        with pytest.raises(ValidationError, match="where trainmon keeps"):
+            register(f"a={root}")
+    (tmp_path / "archived").mkdir()
+    assert register(f"a={tmp_path}/archived").enabled
+
+
+@pytest.mark.django_db
 def test_a_disabled_source_holds_no_folder_back(tmp_path):
     (tmp_path / "logs" / "deep").mkdir(parents=True)
     register(f"a={tmp_path}/logs")
