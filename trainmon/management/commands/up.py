@@ -167,7 +167,7 @@ class Command(BaseCommand):
         password = given or secrets.token_urlsafe(12)
         user = User.objects.create_superuser(name, password=password)
         user.groups.add(Group.objects.get_or_create(name="admin")[0])
-        self.user, self.password = name, "that of TRAINMON_ADMIN_PASSWORD" if given else f"{password}   (shown only now)"
+        self.user, self.password = name, "from TRAINMON_ADMIN_PASSWORD" if given else f"{password}   (shown only now)"
 
     def first_sync(self) -> bool:
         """Register what LOGS names and read it; damage is named, and is no reason not to start.  Whether there are logs."""
