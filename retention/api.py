@@ -15,7 +15,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 from rest_framework.response import Response
 
-from retention import changes, orders, plan, selection, standing
+from retention import changes, orders, place, plan, selection, standing
 from retention.choosing import Question, chosen
 from retention.forms import LONGEST_AGE, LONGEST_GRACE, REASON
 from retention.looking import Patient
@@ -131,6 +131,7 @@ class DryRun(serializers.Serializer):
     staying = StayingRun(many=True)
     total = CleanupTotal()
     archive = serializers.BooleanField()
+    archive_trouble = serializers.CharField(help_text="Why no archive can be made now, so that none goes that needs one.")
     grace_seconds = serializers.FloatField()
     saved_a_month = serializers.CharField()
 
@@ -328,7 +329,8 @@ def _draft(request: Request, said: dict[str, Any], at: datetime) -> plan.Draft:
     wanted = chosen(cleanable(request.user), question(said), at)
     if missing := set(said.get("runs", ())) - {row.id for row, _ in wanted}:
         raise ValidationError({"runs": [f"There is no run {min(missing)} that you may see."]})
-    return plan.draft(wanted, plan.Options(said["archive"], grace, said["force"]), at, looking=Patient())
+    how = plan.Options(said["archive"], grace, said["force"])
+    return plan.draft(wanted, how, at, looking=place.looking(how, Patient(), place.there))
 
 
 def _known(request: Request, said: dict[str, Any]) -> None:

@@ -29,6 +29,10 @@ class NotThere(Refused):
     """There is no archive of this name."""
 
 
+class Denied(Refused):
+    """A place that does not let us in; others it may."""
+
+
 def missing(file: str, to: Destination) -> Refused:
     """The words for a file that is not there; where nothing is there at all, its volume may not be mounted."""
     try:
@@ -121,6 +125,10 @@ class Destination(ABC):
     def names(self) -> list[str]:
         """Every archive that exists."""
 
+    @abstractmethod
+    def ready(self) -> None:
+        """Refused where no archive could be written there now, as far as that is seen without writing."""
+
     def refuse_within(self, roots: Iterable[str]) -> None:  # noqa: B027 - what is not of this machine lies in no root
         """Refuse to be inside one of these folders of logs, where cleaning would reach the archives."""
 
@@ -182,6 +190,20 @@ class Folder(Destination):
         with suppress(FileNotFoundError), self._folder() as folder:
             return bool(os.listdir(folder))
         return False
+
+    def ready(self) -> None:
+        above = Path(self.path)
+        while not os.path.lexists(above):
+            above = above.parent
+        if not above.is_dir():
+            raise Refused(f"{shown(bytes(above))} is no folder")
+        found = os.statvfs(above)
+        if found.f_flag & os.ST_RDONLY:
+            raise Refused(f"{self.path} cannot be written: its volume is read-only")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise Denied(f"{self.path} cannot be written by the user with the id {os.geteuid()}")
+        if not found.f_bavail and found.f_blocks:
+            raise Refused(f"there is no room left in {self.path}")
 
     def refuse_within(self, roots: Iterable[str]) -> None:
         """By the paths as they are and as links lead, and by what the folders above really are."""

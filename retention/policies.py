@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
 
-from retention import backoff, orders, plan, rules, work
+from retention import backoff, orders, place, plan, rules, work
 from retention.candidates import Candidate, Parents, candidates
 from retention.fullness import Fullness, fullness
 from retention.looking import Patient
@@ -142,7 +142,9 @@ def options(policy: RetentionPolicy) -> plan.Options:
 def due(policy: RetentionPolicy, at: datetime, taken: Collection[int] = (), looking: plan.Look | None = None) -> Due:
     """What it would do now; the guards see what the disk says, too."""
     evaluated = evaluate(policy, at, taken)
-    draft = plan.draft(evaluated.going, options(policy), at, looking=looking)
+    how = options(policy)
+    trouble = place.there if looking else place.here
+    draft = plan.draft(evaluated.going, how, at, looking=place.looking(how, looking or plan.look, trouble))
     refused = rules.guarded(policy, len(draft.going), draft.total("size"))
     if refused and not evaluated.refused:
         evaluated = replace(evaluated, going=(), wanted=evaluated.going, refused=refused)
@@ -206,7 +208,9 @@ def _idle(one: Due) -> str:
     if one.refused:
         return _note(one, f"refused: {one.refused}")
     if not one.draft.going:
-        stay = f": {counted(len(one.draft.staying))} cannot go now" if one.draft.staying else ""
+        why = {each.refusal for each in one.draft.staying}
+        stay = f": {counted(len(one.draft.staying))} cannot go now" if why else ""
+        stay += f", each {min(why)}" if len(why) == 1 else ""
         return _note(one, f"nothing to do{stay}")
     return ""
 

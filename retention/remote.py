@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import fsspec
 
-from retention.destinations import DATA, MANIFEST, Destination, Draft, checked, failure, named
+from retention.destinations import DATA, MANIFEST, Denied, Destination, Draft, checked, failure, named, reading
 from retention.files import Refused
 from runs import redact
 
@@ -66,7 +66,7 @@ class Remote(Destination):
             with asking():
                 self.fs, self.path = fsspec.url_to_fs(self.url)
         except OSError as error:
-            raise Refused(f"{self.url} is no destination for archives: {error}") from None
+            raise Denied(f"{self.url} is no destination for archives: {error}") from None
 
     @contextmanager
     def new(self, name: str) -> Iterator[Draft]:
@@ -105,6 +105,14 @@ class Remote(Destination):
         with asking():
             self.fs.invalidate_cache()
             return bool(self.fs.exists(self.path) and self.fs.ls(self.path, detail=False))
+
+    def ready(self) -> None:
+        bucket = self.path.partition("/")[0]
+        with reading(self.url), asking():
+            # of a bucket s3fs says that it is not there whatever is wrong; whether anything answers, it tells of a file
+            there = self.has("ready") or self.url.partition("://")[0] not in OBJECTS or self.fs.exists(bucket)
+        if not there:
+            raise Refused(f"there is no bucket {bucket}, or it does not let us in")
 
     def refuse_existing(self, name: str) -> None:
         """An archive is never written over."""

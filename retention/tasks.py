@@ -10,9 +10,10 @@ from typing import Any
 from celery import shared_task
 from django.utils.timezone import now
 
-from retention import janitor, rotation, watching
+from retention import janitor, place, rotation, watching
 from retention.turn import Busy
 from runs.models import Heartbeat
+from runs.readers.plain import plain
 
 WAITING: dict[str, Any] = {
     "autoretry_for": (Busy,), "retry_backoff": False, "retry_kwargs": {"countdown": 3, "max_retries": 20}, "throws": (Busy,),
@@ -48,8 +49,8 @@ def tidy() -> None:
 
 @shared_task(name="retention.tasks.heartbeat")
 def heartbeat() -> None:
-    """That the clock, the broker and the janitor work."""
-    Heartbeat.beat("janitor")
+    """That the clock, the broker and the janitor work, and whether it can make archives."""
+    Heartbeat.beat("janitor", plain(place.here())[:2000])
 
 
 @shared_task(name="retention.tasks.apply_policies")

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from retention import place
 from retention.candidates import Candidate
 from retention.plan import Draft
 from runs import masks
@@ -57,6 +58,7 @@ def outline(draft: Draft, at: datetime) -> dict[str, Any]:
                                                 "frees": one.seen.frees} for one in draft.going],
         "staying": [as_json(one.candidate, at) | {"reason": one.refusal} for one in draft.staying],
         "total": {"runs": len(draft.going), **{name: draft.total(name) for name in ("files", "size", "frees")}},
-        "archive": draft.options.archive, "grace_seconds": draft.options.grace.total_seconds(),
+        "archive": draft.options.archive, "archive_trouble": place.trouble_of(draft),
+        "grace_seconds": draft.options.grace.total_seconds(),
         "saved_a_month": dollars(draft.total("frees")),
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.urls import reverse
 from django.utils.timezone import now
 
-from retention import changes, orders, plan
+from retention import changes, orders, place, plan
 from retention.candidates import Candidate, candidates
 from retention.looking import Patient
 from retention.models import Archive, PlannedRun, Tombstone
@@ -63,6 +63,11 @@ class Preview:
     def size(self) -> int:
         """Bytes of the files of all runs that go."""
         return sum(line.size for line in self.going)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be archived."""
+        return place.trouble_of(self.draft) if self.draft else ""
 
     @property
     def seen(self) -> str:
@@ -118,7 +123,8 @@ class Bury(Deed):
     def look(self, user: User | AnonymousUser, ids: Sequence[int], said: dict[str, Any]) -> Preview:
         """One stat a file."""
         wanted = [(row, _reason(row)) for row in candidates(cleanable(user).filter(pk__in=ids))]
-        made = plan.draft(wanted, self.how(user, said), now(), looking=Patient())
+        how = self.how(user, said)
+        made = plan.draft(wanted, how, now(), looking=place.looking(how, Patient(), place.there))
         going = [Line(one.candidate, one.reason, one.seen.size, one.seen.files, changes.lies(one)) for one in made.going]
         staying = [Line(one.candidate, one.refusal, one.candidate.size) for one in made.staying]
         return Preview(going, staying, made.token, draft=made)

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.timezone import now
 from django.views.decorators.http import require_POST, require_safe
 
-from retention import changes, orders, plan, standing
+from retention import changes, orders, place, plan, standing
 from retention.candidates import candidates
 from retention.choosing import chosen, listed
 from retention.forms import Asked, Confirmed
@@ -45,6 +45,11 @@ class Preview:
     def seen(self) -> str:
         """What is shown, for telling later what has changed since."""
         return changes.seen(changes.shown(self.made))
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be archived."""
+        return place.trouble_of(self.made)
 
     @property
     def total(self) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def cleanup_confirm(request: HttpRequest) -> HttpResponse:
 def _preview(request: HttpRequest, asked: Asked) -> Preview:
     at, question = now(), asked.question
     wanted = chosen(cleanable(request.user), question, at)
-    made = plan.draft(wanted, asked.manner, at, looking=Patient())
+    made = plan.draft(wanted, asked.manner, at, looking=place.looking(asked.manner, Patient(), place.there))
     return Preview(asked, made, max(0, len(question.ids) - len(wanted)))
 
 

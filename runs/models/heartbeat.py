@@ -17,6 +17,7 @@ class Heartbeat(models.Model):
 
     service = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()
+    trouble = models.TextField(blank=True, help_text="What it could not do now, for people.")
 
     class Meta:
         ordering = ["service"]
@@ -25,6 +26,6 @@ class Heartbeat(models.Model):
         return f"{self.service} at {self.at:%Y-%m-%d %H:%M:%S} UTC"
 
     @classmethod
-    def beat(cls, service: str) -> None:
+    def beat(cls, service: str, trouble: str = "") -> None:
         """It lives."""
-        cls.objects.update_or_create(service=service, defaults={"at": now()})
+        cls.objects.update_or_create(service=service, defaults={"at": now(), "trouble": trouble})

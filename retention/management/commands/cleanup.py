@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.timezone import now
 
-from retention import console, forgetting, plan, purging, returning, vacuum, work
+from retention import console, forgetting, place, plan, purging, returning, vacuum, work
 from retention.candidates import Candidate
 from retention.choosing import Question, listed
 from retention.management import losing, strangers
@@ -98,8 +98,9 @@ class Command(CleaningCommand):
             self.say(options, "Nothing is selected, nothing was deleted." if rows else "")
             self.tell_json(options, outline(plan.Draft(self.manner(options)), at) | {"dry_run": options["dry_run"]})
             return None, ""
+        how = self.manner(options)
         with console.bar(len(chosen), quiet=options["json"]) as tell:
-            return plan.draft(chosen, self.manner(options), at, tell), said
+            return plan.draft(chosen, how, at, tell, place.looking(how)), said
 
     def agreed(self, draft: plan.Draft, options: dict[str, Any]) -> bool:
         """Whether it is to be done: somebody said so, or is asked now."""
@@ -278,6 +279,8 @@ class Command(CleaningCommand):
         screen = console.out(self.stdout)
         if draft.staying:
             screen.print(console.staying(draft))
+        if said := place.trouble_of(draft):
+            self.complain(options, f"No archive can be made now: {console.cell(said).plain}. {place.WAY_OUT} --no-archive.")
         if draft.going:
             screen.print(console.going(draft, at))
             self.stdout.write(f"They are {console.manner(draft)}. Purging them saves {dollars(draft.total('frees'))}.")
