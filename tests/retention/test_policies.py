@@ -137,7 +137,7 @@ def test_a_run_that_could_not_be_archived_is_tried_again_after_an_hour_two_four_
     old, places = run_at(source, "old", days=40, sizes=(1000,)), settings.TRAINMON_ARCHIVE
     run_at(source, "young", days=5, sizes=(1000,))
     tidy = policy(source, ceiling=1500)
-    settings.TRAINMON_ARCHIVE = str(Path(source.root) / "within")  # where no archive may lie
+    settings.TRAINMON_ARCHIVE = f"{places}/{'long' * 99}"  # which is seen by whoever makes it
     for hours in (1, 2, 4, 8, 16, 24, 24):
         an_hour_passes()
         failed = PlannedRun.objects.filter(step="failed")
