@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.conf import settings
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, QuerySet, Sum, Value
+from django.db.models.functions import Greatest
 
 from retention.models import Plan, Tombstone
 from runs.models import Run, Trainer
@@ -13,17 +16,21 @@ TOMBS = "runs__tombstone"
 
 
 def sessions() -> QuerySet[Plan, Any]:
-    """Cleanups that were confirmed, newest first, with the runs and bytes that they moved, gave back and freed."""
+    """Cleanups that were confirmed, newest first, with the runs and bytes that they moved, gave back and freed.
+
+    ``saved`` is the time that they saved, if a run takes TRAINMON_BY_HAND minutes by hand.
+    """
     seen = Plan.objects.exclude(state__in=[Plan.State.DRAFT, Plan.State.CANCELLED]).order_by("-pk")
+    by_hand = Value(timedelta(minutes=settings.TRAINMON_BY_HAND))
     return seen.annotate(
         moved=Count(TOMBS), moved_bytes=Sum(f"{TOMBS}__size", default=0), freed_bytes=Sum(f"{TOMBS}__freed", default=0),
-        restored=Count(TOMBS, filter=Q(**{f"{TOMBS}__restored_at__isnull": False})), took=F("finished_at") - F("confirmed_at"))
+        restored=Count(TOMBS, filter=Q(**{f"{TOMBS}__restored_at__isnull": False})), took=F("finished_at") - F("confirmed_at"),
+    ).annotate(saved=Greatest(timedelta(0), ExpressionWrapper(F("moved") * by_hand - F("took"), DurationField())))
 
 
 def totals() -> dict[str, Any]:
     """All of them together."""
-    seen = Plan.objects.exclude(state__in=[Plan.State.DRAFT, Plan.State.CANCELLED])
-    found = seen.aggregate(sessions=Count("pk"), took=Sum(F("finished_at") - F("confirmed_at")))
+    found = sessions().aggregate(sessions=Count("pk"), at_work=Sum("took"), time_saved=Sum("saved"))
     return found | Tombstone.objects.aggregate(**_sums())
 
 

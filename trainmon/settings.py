@@ -270,6 +270,8 @@ TRAINMON_CLEANUP_GRACE = env.float("TRAINMON_CLEANUP_GRACE", 7.0)
 TRAINMON_CLEANUP_PURGE = env.bool("TRAINMON_CLEANUP_PURGE", True)
 # Dollars that a GB (10^9 bytes) on the volumes costs a month.
 TRAINMON_STORAGE_PRICE = Decimal(env.str("TRAINMON_STORAGE_PRICE", "") or "0.10")
+# Minutes that somebody takes to delete one run by hand, for the time that cleanups saved; 0: it is not told.
+TRAINMON_BY_HAND = env.float("TRAINMON_BY_HAND", 2.0)
 # Volumes that are refreshed before a scan and committed after a deletion: root -> what is run for it (runs/volumes.py).
 try:
     TRAINMON_VOLUMES = json.loads(env.str("TRAINMON_VOLUMES", "") or "{}")

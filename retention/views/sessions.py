@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
@@ -35,6 +36,6 @@ def audit_usage(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form, "here": reverse("audit-usage"), "older": older, "rows": rows[:PAGE],
         "next": rows[PAGE - 1].pk if len(rows) > PAGE else None,
-        "totals": sessions.totals(), "trainers": sessions.trainers(),
+        "totals": sessions.totals(), "trainers": sessions.trainers(), "by_hand": settings.TRAINMON_BY_HAND,
     }
     return render(request, "audit_usage.html", context, status=200 if valid else 400)

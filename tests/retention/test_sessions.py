@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,5 +39,8 @@ def test_the_figures_of_cleanups_are_the_sums_of_the_audit_trail(tmp_path: Path,
     assert [sum(row[name] for row in trainers) for name in ("moved", "moved_bytes", "freed_bytes")] == [2, moved, freed]
     assert (totals["sessions"], totals["moved_bytes"], totals["freed_bytes"]) == (2, moved, freed)
     assert [row.took == row.finished_at - row.confirmed_at for row in rows] == [True, True]
+    by_hand = timedelta(minutes=settings.TRAINMON_BY_HAND)
+    assert [row.saved for row in rows] == [by_hand - row.took for row in rows]
+    assert totals["time_saved"] == 2 * by_hand - totals["at_work"]
     page = signed_in(make_user("ada", "admin")).get("/audit/usage/").content.decode()
     assert f"{moved:,} B" in page and f"{freed:,} B" in page
