@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -31,26 +31,39 @@ if TYPE_CHECKING:
 ROWS = 50
 Step = PlannedRun.Step
 #: Buried, and neither purged nor back; what is on its way back still counts.
-LIES = Q(purged_at=None) & (Q(restored_at=None) | Q(planned__step=Step.RESTORING))
+LIES = Q(purged_at=None, lost_at=None) & (Q(restored_at=None) | Q(planned__step=Step.RESTORING))
 #: Purged, with an archive from which it can come back.
-ARCHIVED = (
+PURGED = (
     Q(purged_at__isnull=False, restored_at=None, archive__state=Archive.State.VERIFIED)
     & (Q(run__lifecycle_stage=Run.Stage.PURGED) | Q(planned__step=Step.RESTORING))
 )
+#: Lost with its volume; it comes back only where it has an archive.
+LOST = Q(lost_at__isnull=False, restored_at=None)
+LISTS = {"trash": LIES, "purged": PURGED, "lost": LOST}
+#: What can come back now.
+READY = (LIES | PURGED | LOST & Q(archive__state=Archive.State.VERIFIED)) & Q(wanted_by="") & ~Q(
+    planned__step__in=(Step.PURGING, Step.RESTORING))
 
 
 class TrashQuestion(PageNumber):
     """Which page of which list, of runs with these letters in their names."""
 
-    of = forms.ChoiceField(choices=[("trash", "In the trash"), ("purged", "Purged, with an archive")], required=False)
+    of = forms.ChoiceField(choices=[(name, name) for name in LISTS], required=False)
     q = forms.CharField(max_length=200, required=False, label="Part of the name")
 
 
-class Chosen(forms.Form):
-    """Burials that are to be undone, and why."""
+class Chosen(TrashQuestion):
+    """Burials that are to be undone, or all of a list, which are so many; and why."""
 
-    tomb = Ids(error_messages={"required": "No run is chosen: tick the boxes of those that are to come back."})
+    tomb = Ids(required=False)
+    all = forms.IntegerField(min_value=1, required=False)
     why = forms.CharField(max_length=500, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """One or the other."""
+        if not self.cleaned_data.get("tomb") and not self.cleaned_data.get("all"):
+            raise forms.ValidationError("No run is chosen: tick the boxes of those that are to come back.")
+        return self.cleaned_data
 
 
 def tombs_of(sources: Collection[int]) -> QuerySet[Tombstone]:
@@ -58,8 +71,8 @@ def tombs_of(sources: Collection[int]) -> QuerySet[Tombstone]:
     shown = ("planned__plan", "planned", "run__dataset", "archive")
     return Tombstone.objects.filter(run__source__in=sources).select_related(*shown).only(
         "run__name", "run__source", "run__dataset__name", "run__pinned", "path", "size", "frees", "buried_at", "purge_after",
-        "purged_at", "freed", "grew", "wanted_by", "planned__step", "planned__error", "planned__reason", "planned__plan__who",
-        "planned__plan__why", "planned__plan__archive", "archive__name")
+        "purged_at", "lost_at", "freed", "grew", "wanted_by", "planned__step", "planned__error", "planned__reason",
+        "planned__plan__who", "planned__plan__why", "planned__plan__archive", "archive__name", "archive__state")
 
 
 @require_safe
@@ -76,20 +89,31 @@ def listed(request: HttpRequest, form: TrashQuestion, error: str = "") -> HttpRe
         "verdicts", "fingerprint")}
     every = Tombstone.objects.filter(run__source__in=sources)
     counts = every.aggregate(
-        trash=Count("pk", filter=LIES), purged=Count("pk", filter=ARCHIVED), size=Sum("size", filter=LIES, default=0),
-        frees=Sum("frees", filter=LIES, default=0))
-    purged = asked.get("of") == "purged"
-    rows = tombs_of(sources).filter(ARCHIVED if purged else LIES, run__name__icontains=asked.get("q") or "")
-    pages = Paginator(rows.order_by("-purged_at", "-pk") if purged else rows.order_by("purge_after", "pk"), ROWS)
+        trash=Count("pk", filter=LIES), purged=Count("pk", filter=PURGED), lost=Count("pk", filter=LOST),
+        size=Sum("size", filter=LIES, default=0), frees=Sum("frees", filter=LIES, default=0))
+    of = asked.get("of") or "trash"
+    rows = found(tombs_of(sources), asked)
+    pages = Paginator(rows.order_by("purge_after", "pk") if of == "trash" else rows.order_by(f"-{of}_at", "-pk"), ROWS)
     page = pages.get_page(asked.get("page"))
     for tomb in page:
         tomb.run.source = sources[tomb.run.source_id]
     context = {
-        "form": form, "error": error, "purged": purged, "q": asked.get("q") or "", "page": page, "counts": counts,
+        "form": form, "error": error, "of": of, "purged": of != "trash", "all": all_of(pages, rows),
+        "q": asked.get("q") or "", "page": page, "counts": counts,
         "numbers": pages.get_elided_page_range(page.number, on_each_side=2, on_ends=1), "at": now(),
         "sources_seen": sources.values(), "may_clean": may_clean(request.user),
     }
     return render(request, "trash.html", context, status=200 if valid and not error else 400)
+
+
+def found(tombs: QuerySet[Tombstone], asked: dict[str, Any]) -> QuerySet[Tombstone]:
+    """Of these the list that is asked for."""
+    return tombs.filter(LISTS[asked.get("of") or "trash"], run__name__icontains=asked.get("q") or "")
+
+
+def all_of(pages: Paginator[Tombstone], rows: QuerySet[Tombstone]) -> int:
+    """How many can come back, where they are more than one page."""
+    return rows.filter(READY).count() if pages.num_pages > 1 else 0
 
 
 @require_POST
@@ -99,13 +123,16 @@ def restore(request: HttpRequest) -> HttpResponse:
     form = Chosen(request.POST)
     if not form.is_valid():
         return listed(request, TrashQuestion({}), " ".join(map(str, chain(*form.errors.values()))))
-    chosen = tombs_of(Source.objects.ids_visible_to(request.user)).filter(pk__in=form.cleaned_data["tomb"])
-    wanted = list(chosen.filter(LIES | ARCHIVED).filter(wanted_by="").exclude(planned__step__in=(Step.PURGING, Step.RESTORING)))
+    said, mine = form.cleaned_data, tombs_of(Source.objects.ids_visible_to(request.user))
+    chosen = found(mine, said) if said["all"] else mine.filter(pk__in=said["tomb"])
+    wanted = list(chosen.filter(READY))
+    if said["all"] and said["all"] != len(wanted):
+        return listed(request, TrashQuestion(said), f"All that match are {len(wanted):,} by now: look again.")
     if not wanted and not chosen.exists():
         raise Http404
     if wanted:
-        _order(request, wanted, form.cleaned_data["why"])
-    if left := len(form.cleaned_data["tomb"]) - len(wanted):
+        _order(request, wanted, said["why"])
+    if left := 0 if said["all"] else len(said["tomb"]) - len(wanted):
         messages.warning(request, f"{left:,} of the chosen cannot come back: back or on the way already, being purged, or gone.")
     return redirect("storage-trash")
 

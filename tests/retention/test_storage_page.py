@@ -13,13 +13,13 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from retention import usage
-from retention.models import RetentionPolicy, Tombstone
+from retention.models import Archive, RetentionPolicy, Tombstone
 from retention.space import Space, Standing
 from retention.usage import Came, Volume
 from runs.models import AuditEntry, Run, Source
-from tests.retention.oldruns import content, run_at
+from tests.retention.oldruns import content, make_tomb, run_at
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_run
+from tests.runs.factories import make_run, make_source, make_trainer
 from trainmon.celery import app
 
 if TYPE_CHECKING:
@@ -147,6 +147,33 @@ def test_what_grew_in_the_trash_or_is_on_its_way_says_so(source, bob):
     answer = signed_in(bob).post(reverse("storage-restore"), {"tomb": tomb.pk}, follow=True).content.decode()
     assert "on the way back" in answer and "1 of the chosen cannot come back" in answer
     assert not AuditEntry.objects.filter(action="order restore").exists()
+
+
+def test_all_that_match_come_back_and_only_if_they_are_still_so_many(source, bob, charlie, monkeypatch):
+    monkeypatch.setattr("retention.views.trash.ROWS", 2)
+    theirs = make_tomb(make_run(make_source(make_trainer("router", "others")), name="x-hidden"))
+    tombs = [make_tomb(make_run(source, name=f"{sign}-{number}")) for sign in "xy" for number in range(3)]
+    Tombstone.objects.filter(pk=tombs[0].pk).update(wanted_by="ada")
+    told = page(bob, "storage-trash", "?q=x-")
+    assert 'name="all" value="2"' in told and 'data-ticks="tomb"' in told and 'name="q" value="x-"' in told
+    asked = {"of": "trash", "q": "x-", "all": 2}
+    for wrong in ({"all": 3}, {"q": "y-"}, {"all": ""}, {"all": "1e9"}, {"of": "x"}):
+        assert signed_in(bob).post(reverse("storage-restore"), asked | wrong).status_code == 400
+    signed_in(bob).post(reverse("storage-restore"), asked)
+    assert set(Tombstone.objects.filter(wanted_by="bob")) == set(tombs[1:3]) and not Tombstone.objects.get(pk=theirs.pk).wanted_by
+
+
+def test_what_was_lost_with_its_volume_is_told_and_comes_back_only_from_an_archive(source, bob):
+    kept, bare = (make_tomb(make_run(source, name=name, lifecycle_stage="lost")) for name in ("kept", "bare"))
+    archive = Archive.objects.create(run=kept.run, destination="/a", name="kept-1", state="verified")
+    assert "Lost with their volume" not in page(bob, "storage-trash")
+    Tombstone.objects.update(lost_at=now())
+    Tombstone.objects.filter(pk=kept.pk).update(archive=archive)
+    told = page(bob, "storage-trash", "?of=lost")
+    assert f'value="{kept.pk}"' in told and "kept-1" in told and ">bare<" in told and f'value="{bare.pk}"' not in told
+    assert "Nothing lies in the trash" in page(bob, "storage-trash")
+    signed_in(bob).post(reverse("storage-restore"), {"tomb": [kept.pk, bare.pk]})
+    assert list(Tombstone.objects.filter(wanted_by="bob")) == [kept]
 
 
 def test_what_is_not_there_and_what_is_not_visible_are_the_same(source, bob, charlie):
