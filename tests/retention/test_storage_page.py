@@ -112,7 +112,7 @@ def test_the_trash_tells_who_buried_what_and_why_and_an_operator_restores_it(sou
     before = content(Path(source.root) / "ds/gone")
     tomb = bury("--why", "no longer <needed>")
     told = page(alice, "storage-trash")
-    assert "gone" in told and "no longer &lt;needed&gt;" in told and "in 6 d" in told and "archived" in told
+    assert "gone" in told and "no longer &lt;needed&gt;" in told and "in 7 d" in told and "archived" in told
     assert 'name="tomb"' not in told and 'name="tomb"' in page(bob, "storage-trash")
     assert "ds/gone" not in page(charlie, "storage-trash")
     wanted = {"tomb": [tomb.pk], "why": "needed after all"}
