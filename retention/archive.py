@@ -25,10 +25,13 @@ from retention.manifest import FORMAT, Item, Manifest, Part, Sealed, decoded, di
 from retention.tape import BLOCK, Damaged, Sink, Tape
 from retention.walk import Walk, in_tree_order
 from runs.readers.confined import FILE
+from runs.units import size
 
 MANIFEST: Final = b"manifest.json"
 #: Bytes of a member with lines of the registry, one line aside.
 PART: Final = 8 * BLOCK
+#: So many bytes of which the disk has less than a thousandth are nobody's log.
+SPARSE: Final = 2**40
 #: Each thread of the compressor has its own buffers.
 THREADS: Final = min(os.cpu_count() or 1, 8)
 #: As `zstd -3` does it, in jobs of 1 MiB instead of 8: as small, in 0.6 of its CPU time, with less memory.
@@ -215,13 +218,13 @@ def _packed(
 
 def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines together, up to PART."""
-    some, size = [], 0
+    some, held = [], 0
     for line in lines:
         some.append(line)
-        size += len(line)
-        if size >= PART:
+        held += len(line)
+        if held >= PART:
             yield b"".join(some)
-            some, size = [], 0
+            some, held = [], 0
     if some:
         yield b"".join(some)
 
@@ -300,6 +303,10 @@ def _refuse_others(entries: Sequence[Entry]) -> None:
     for entry in entries:
         if entry.kind not in ("file", "folder"):
             raise Refused(f"{shown(entry.path)} is neither a file nor a folder")
+    said, held = sum(entry.size for entry in entries if entry.kind == "file"), 512 * sum(entry.blocks for entry in entries)
+    if said > SPARSE and held < said // 1000:
+        raise Refused(f"it says that it holds {size(said)}, of which {size(held)} are on the disk: days of reading zeros, "
+                      "while every other cleanup waits. Delete its sparse file, or clean up without an archive")
 
 
 def verified(name: str, sealed: Sealed, manifest: Manifest) -> Verified:

@@ -119,7 +119,7 @@ def named(name: str) -> Stranger:
     """The stranger of this name; Refused where there is none, or several."""
     same = [one for one in found()[0] if one.name == name]
     if not same:
-        raise Refused(f"nothing of the name {name} lies in a trash, or a cleanup of this registry knows it")
+        raise Refused(f"nothing of the name {_words(os.fsencode(name))} lies in a trash, or a cleanup of this registry knows it")
     if len(same) > 1:
         raise Refused(f"{name} lies in {len(same)} trashes: look at it by hand")
     return same[0]

@@ -153,6 +153,14 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path):
     assert left_in(tmp_path / "archive") == []
 
 
+def test_a_file_of_nothing_but_holes_holds_no_cleanup_up_for_days(tmp_path):
+    run = plant(tmp_path / "run", {"x": "1"})
+    os.truncate(run / "x", 2**41)
+    with pytest.raises(Refused, match="holds 2.0 TiB, of which .* KiB are on the disk"):
+        pack(tmp_path, folder(tmp_path))
+    assert left_in(tmp_path / "archive") == []
+
+
 @pytest.mark.parametrize("thing", [None, Path("/etc/passwd")])
 def test_a_run_with_links_or_FIFOs_in_it_is_not_archived(tmp_path, thing):
     plant(tmp_path / "run", {"x": "1", "odd": thing})
