@@ -95,43 +95,55 @@ def main() -> int:
 
 def trainmon(env: dict[str, str], logs: Path, runs: int, seconds: float) -> dict[str, list[Seen]]:
     """What the run list and the page of one run showed, and when."""
+    with followed(env, logs) as (port, session, _), browsing(port, session) as context:
+        return looked_at(context.new_page(), runs, seconds)
+
+
+@contextmanager
+def followed(env: dict[str, str], logs: Path) -> Iterator[tuple[int, str, int]]:
+    """A site whose follower reads these logs: its port, a viewer's session, and the follower's process."""
     subprocess.run([*MANAGE, "sync_runs", f"bench={logs}"], env=env, check=True, stdout=subprocess.DEVNULL)
     made = subprocess.run([sys.executable, "-c", MAKE], env={**env, "DJANGO_SETTINGS_MODULE": "trainmon.settings"}, cwd=ROOT,
                           check=True, capture_output=True, text=True)
     with site("trainmon.asgi", env) as (port, _):
         follower = subprocess.Popen([*MANAGE, "sync_runs", "--watch"], env=env, stdout=subprocess.DEVNULL)
         try:
-            return looked_at(port, made.stdout.split()[-1], runs, seconds)
+            yield port, made.stdout.split()[-1], follower.pid
         finally:
             follower.terminate()
             follower.wait(20)
 
 
-def looked_at(port: int, session: str, runs: int, seconds: float) -> dict[str, list[Seen]]:
-    """Both pages in turn, each for so long once it is connected and its first frames are through."""
+@contextmanager
+def browsing(port: int, session: str) -> Iterator[Any]:
+    """A browser that is signed in, for paths of the site."""
     from playwright.sync_api import sync_playwright
 
     address = f"http://127.0.0.1:{port}"
-    found: dict[str, list[Seen]] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=address)
         context.add_cookies([{"name": "sessionid", "value": session, "url": address}])
-        page = context.new_page()
-        page.goto(f"{address}/runs/?limit=500&sort=name")
-        assert page.locator(".runs tbody tr").count() == runs
-        one = page.locator("td.c-name a").first.get_attribute("href")
-        for what, path, rows, step in (
-            (f"run list, {runs} rows", "/runs/?limit=500&sort=name", ".runs tbody tr", "td.c-step"),
-            ("page of a run", one, "header.run-head", ".facts .steps"),
-        ):
-            page.goto(f"{address}{path}")
-            page.wait_for_selector("#connection[data-state=live]")
-            page.wait_for_timeout(4000)
-            page.evaluate(WATCH, [rows, step])
-            page.wait_for_timeout(seconds * 1000)
-            found[what] = [(name, step, at / 1000) for name, step, at in page.evaluate("window.held")]
+        yield context
         browser.close()
+
+
+def looked_at(page: Any, runs: int, seconds: float) -> dict[str, list[Seen]]:
+    """Both pages in turn, each for so long once it is connected and its first frames are through."""
+    found: dict[str, list[Seen]] = {}
+    page.goto("/runs/?limit=500&sort=name")
+    assert page.locator(".runs tbody tr").count() == runs
+    one = page.locator("td.c-name a").first.get_attribute("href")
+    for what, path, rows, step in (
+        (f"run list, {runs} rows", "/runs/?limit=500&sort=name", ".runs tbody tr", "td.c-step"),
+        ("page of a run", one, "header.run-head", ".facts .steps"),
+    ):
+        page.goto(path)
+        page.wait_for_selector("#connection[data-state=live]")
+        page.wait_for_timeout(4000)
+        page.evaluate(WATCH, [rows, step])
+        page.wait_for_timeout(seconds * 1000)
+        found[what] = [(name, step, at / 1000) for name, step, at in page.evaluate("window.held")]
     return found
 
 

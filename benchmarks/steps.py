@@ -25,9 +25,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import Bar, Report, cpu_of, options
-from benchmarks.database import MANAGE, ROOT, Databases
-from benchmarks.fanout import site, valkey
-from benchmarks.live import CHROMIUM, MAKE, TAGS
+from benchmarks.database import ROOT, Databases
+from benchmarks.fanout import valkey
+from benchmarks.live import TAGS, browsing, followed
 
 QUESTION = "How does one job of 1,000 steps a second fare: how often do its pages change, how far behind is the follower?"
 RATE, JOB = 1000, "bench-steps"
@@ -77,17 +77,11 @@ def measure(report: Report, env: dict[str, str], registry: Any, logs: Path, seco
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
     assert writer.stdout
     writer.stdout.readline()
-    subprocess.run([*MANAGE, "sync_runs", f"bench={logs}"], env=env, check=True, stdout=subprocess.DEVNULL)
-    made = subprocess.run([sys.executable, "-c", MAKE], env={**env, "DJANGO_SETTINGS_MODULE": "trainmon.settings"}, cwd=ROOT,
-                          check=True, capture_output=True, text=True)
-    with site("trainmon.asgi", env) as (port, _):
-        follower = subprocess.Popen([*MANAGE, "sync_runs", "--watch"], env=env, stdout=subprocess.DEVNULL)
-        try:
-            pages, shown, seen, cpu, flushed = followed(port, made.stdout.split()[-1], registry, writer, follower.pid)
-        finally:
-            follower.terminate()
-            follower.wait(20)
-            writer.kill()
+    try:
+        with followed(env, logs) as (port, session, follower), browsing(port, session) as context:
+            pages, shown, seen, cpu, flushed = looked_at(context, registry, writer, follower)
+    finally:
+        writer.kill()
     begun, ended = flushed[0], flushed[-1]
     behind = sorted(lags(flushed, [one for one in seen if begun <= one[0] <= ended + 1]))
     last = len(flushed) - 1
@@ -106,25 +100,19 @@ def measure(report: Report, env: dict[str, str], registry: Any, logs: Path, seco
     ]  # fmt: skip
 
 
-def followed(
-    port: int, session: str, registry: Any, writer: subprocess.Popen[str], follower: int
+def looked_at(
+    context: Any, registry: Any, writer: subprocess.Popen[str], follower: int
 ) -> tuple[list[Page], list[int], list[tuple[float, int]], float, list[float]]:
     """The pages, the last step of each, (when, step) of the registry, CPU seconds of the follower, flushes by step."""
-    from playwright.sync_api import sync_playwright
-
     (run, job), = registry.execute("SELECT run_id, id FROM runs_job").fetchall()
-    address = f"http://127.0.0.1:{port}"
     pages = [Page("job", f"/jobs/{job}/", ".metric-cards dd"), Page("run", f"/runs/{run}/", ".facts .steps"),
              Page("run list", "/runs/", "td.c-step .steps")]  # fmt: skip
-    with ThreadPoolExecutor(1) as pool, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.add_cookies([{"name": "sessionid", "value": session, "url": address}])
+    with ThreadPoolExecutor(1) as pool:
         opened = []
         for page in pages:
             tab = context.new_page()
             tab.on("websocket", page.listen)
-            tab.goto(f"{address}{page.path}")
+            tab.goto(page.path)
             tab.wait_for_selector("#connection[data-state=live]")
             opened.append(tab)
         while not registry.execute("SELECT followed IS NOT NULL FROM runs_source").fetchone()[0]:
@@ -139,9 +127,8 @@ def followed(
         for _ in range(50):
             seen.append((time.time(), registry.execute("SELECT step FROM runs_job").fetchone()[0]))
             opened[0].wait_for_timeout(60)
-        shown = [int(tab.text_content(page.step).split("/")[0].replace(",", ""))  # type: ignore[union-attr]
+        shown = [int(tab.text_content(page.step).split("/")[0].replace(",", ""))
                  for tab, page in zip(opened, pages, strict=True)]  # fmt: skip
-        browser.close()
     return pages, shown, seen, cpu, json.loads(said.result()[0])
 
 
