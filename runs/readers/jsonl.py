@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import zstandard
 
 from runs.readers import joblog, plain
 from runs.readers.jobfold import Fold, Job
 from runs.readers.records import BLOCK_BYTES, LINE_KEPT, Block, Damage, Known, Lines, Part
+from runs.readers.remembered import dumped, loaded
 from runs.readers.source import data_from
 
 LINE_BYTES = 16 * 1024 * 1024
@@ -76,19 +76,12 @@ class State(msgspec.Struct):
 
     def dump(self) -> bytes:
         """A few hundred bytes a job."""
-        return zstandard.compress(msgspec.msgpack.encode(self), 3)
+        return dumped(self)
 
     @classmethod
-    def load(cls, dumped: bytes) -> State:
-        """ValueError where ``dumped`` is none of ours: the caller reads from 0 again."""
-        try:
-            raw = zstandard.decompress(dumped, max_output_size=_LARGEST_DUMP)
-            state = msgspec.msgpack.decode(raw, type=cls)
-        except (zstandard.ZstdError, msgspec.DecodeError) as error:
-            raise ValueError(f"not a reader's state: {error}") from error
-        if state.format != _FORMAT:
-            raise ValueError(f"a reader's state of format {state.format}, not {_FORMAT}")
-        return state
+    def load(cls, dump: bytes) -> State:
+        """ValueError where ``dump`` is none of ours: the caller reads from 0 again."""
+        return loaded(dump, cls, _FORMAT, _LARGEST_DUMP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import zstandard
 
 from runs.readers import joblog, jsonl, plain
 from runs.readers.jobfold import Fold, Job
 from runs.readers.joblog import Entry
 from runs.readers.records import BLOCK_BYTES, Block, Damage, Lines, Part
+from runs.readers.remembered import dumped, loaded
 from runs.readers.spoken import Line, plainly, spoken
 
 LINE_BYTES = 1024 * 1024
@@ -80,18 +80,12 @@ class State(msgspec.Struct):
 
     def dump(self) -> bytes:
         """A few hundred bytes."""
-        return zstandard.compress(msgspec.msgpack.encode(self), 3)
+        return dumped(self)
 
     @classmethod
-    def load(cls, dumped: bytes) -> State:
-        """ValueError where ``dumped`` is none of ours: the caller reads from 0 again."""
-        try:
-            state = msgspec.msgpack.decode(zstandard.decompress(dumped, max_output_size=1 << 24), type=cls)
-        except (zstandard.ZstdError, msgspec.DecodeError) as error:
-            raise ValueError(f"not a reader's state: {error}") from error
-        if state.format != _FORMAT:
-            raise ValueError(f"a reader's state of format {state.format}, not {_FORMAT}")
-        return state
+    def load(cls, dump: bytes) -> State:
+        """ValueError where ``dump`` is none of ours: the caller reads from 0 again."""
+        return loaded(dump, cls, _FORMAT, 1 << 24)
 
 
 def peek(fd: int) -> tuple[bool, bool]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-import zstandard
+
+from runs.readers.remembered import dumped, loaded
 
 #: A part begins where a step falls below the smallest of this many steps of its tag.
 WINDOW = 64
@@ -57,18 +58,12 @@ class State:
             [np.diff(np.frombuffer(steps, np.int64), prepend=0).tobytes() for steps in numbers],
             self.plugins,
         )
-        return zstandard.compress(msgspec.msgpack.encode(packed), 3)
+        return dumped(packed)
 
     @classmethod
-    def load(cls, dumped: bytes) -> State:
-        """ValueError where ``dumped`` is none of ours: the caller reads from 0 again."""
-        try:
-            raw = zstandard.decompress(dumped, max_output_size=_LARGEST_DUMP)
-            packed = msgspec.msgpack.decode(raw, type=_Dump)
-        except (zstandard.ZstdError, msgspec.DecodeError) as error:
-            raise ValueError(f"not a reader's state: {error}") from error
-        if packed.format != FORMAT:
-            raise ValueError(f"a reader's state of format {packed.format}, not {FORMAT}")
+    def load(cls, dump: bytes) -> State:
+        """ValueError where ``dump`` is none of ours: the caller reads from 0 again."""
+        packed = loaded(dump, _Dump, FORMAT, _LARGEST_DUMP)
         steps = [np.cumsum(np.frombuffer(one, np.int64)) for one in packed.steps]
         return cls(
             packed.offset, packed.part, packed.started, packed.summaries, packed.lost_from,
