@@ -15,7 +15,18 @@ POWERS = {name: power for power, name in enumerate(("", "K", "M", "G", "T", "P")
 SECONDS = {"d": 86_400, "h": 3_600, "m": 60}
 
 
-class AgeField(forms.CharField):
+class Written(forms.CharField):
+    """Text that stands for a value: 48h is 2d."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether it means another value."""
+        try:
+            return bool(self.to_python(data) != initial)
+        except forms.ValidationError:
+            return True
+
+
+class AgeField(Written):
     """30m, 12h, 10d or 2w."""
 
     def prepare_value(self, value: Any) -> Any:
@@ -36,15 +47,8 @@ class AgeField(forms.CharField):
         except Invalid:
             raise forms.ValidationError(f"Write a time such as 30m, 12h, 10d or 2w, at most {LONGEST.days:,}d.") from None
 
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether it means another duration: 48h is 2d."""
-        try:
-            return bool(self.to_python(data) != initial)
-        except forms.ValidationError:
-            return True
 
-
-class SizeField(forms.CharField):
+class SizeField(Written):
     """500 GB or 1.5 TiB; a number alone is bytes."""
 
     def prepare_value(self, value: Any) -> Any:
@@ -68,10 +72,3 @@ class SizeField(forms.CharField):
         if count >= 2**63:
             raise forms.ValidationError("That is more than any volume holds.")
         return round(count)
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether it means another size."""
-        try:
-            return bool(self.to_python(data) != initial)
-        except forms.ValidationError:
-            return True

@@ -23,10 +23,10 @@ from retention.orders import Away
 from retention.plan import Changed
 from retention.rights import may_clean
 from runs import masks
-from runs.admin.registry import LONG, TrainerFilter
+from runs.admin.registry import LONG, RunColumns, TrainerFilter
 from runs.admin.visible import FactsAdmin
 from runs.query.rows import OF_SOURCE
-from runs.templatetags.shown import age, ago, shown_status, size
+from runs.templatetags.shown import age, ago
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,7 +49,7 @@ def _action(deed: Deed) -> Callable[..., Any]:
 
 
 @admin.register(RunStorage)
-class RunStorageAdmin(FactsAdmin):
+class RunStorageAdmin(RunColumns, FactsAdmin):
     """The list of runs by what they take, oldest first, as the console lists them."""
 
     actions = [_action(deed) for deed in DEEDS.values()]
@@ -130,35 +130,15 @@ class RunStorageAdmin(FactsAdmin):
         }
         return TemplateResponse(request, "admin/retention/runstorage/preview.html", context, status=status)
 
-    @admin.display(description="trainer", ordering="source__trainer__name")
-    def trainer(self, run: RunStorage) -> str:
-        """Whose run it is."""
-        return run.source.trainer.name
-
-    @admin.display(description="size", ordering="size")
-    def bytes(self, run: RunStorage) -> str:
-        """Bytes of its files."""
-        return size(run.size)
-
     @admin.display(description="event files", ordering="event_file_count")
     def event_files(self, run: RunStorage) -> str:
         """How many event files it has."""
         return f"{run.event_file_count:,}"
 
-    @admin.display(description="points", ordering="point_count")
-    def points(self, run: RunStorage) -> str:
-        """How many points were read."""
-        return f"{run.point_count:,}"
-
     @admin.display(description="modified", ordering="modified")
     def modified_ago(self, run: RunStorage) -> str:
         """When a file of it last changed, in the colour of its age."""
         return format_html('<span class="age {}">{}</span>', age(run.modified), ago(run.modified))
-
-    @admin.display(description="status", ordering="status")
-    def shown(self, run: RunStorage) -> str:
-        """Its status; stalled is a mark on running."""
-        return shown_status(run)
 
     @admin.display(description="stage", ordering="lifecycle_stage")
     def where(self, run: RunStorage) -> str:
@@ -176,11 +156,6 @@ class RunStorageAdmin(FactsAdmin):
         """What keeps it from a cleanup: a pin, a hold; a dash where nothing does."""
         held = self.held(run)
         return ("pinned" if held == "–" else format_html("pinned; {}", held)) if run.pinned else held
-
-    @admin.display(description="page")
-    def page(self, run: RunStorage) -> str:
-        """Its page on the site."""
-        return format_html('<a href="{}">{}</a>', run.get_absolute_url(), run.name)
 
     @admin.display(description="folder")
     def folder(self, run: RunStorage) -> str:

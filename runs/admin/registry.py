@@ -68,8 +68,37 @@ class TagAction(ActionForm):
     tag = forms.CharField(max_length=100, required=False, label="Tag:")
 
 
+class RunColumns:
+    """What lists of runs say of each."""
+
+    @admin.display(description="status", ordering="status")
+    def shown(self, run: Run) -> str:
+        """Its status; stalled is a mark on running."""
+        return shown_status(run)
+
+    @admin.display(description="trainer", ordering="source__trainer__name")
+    def trainer(self, run: Run) -> str:
+        """Whose run it is."""
+        return run.source.trainer.name
+
+    @admin.display(description="points", ordering="point_count")
+    def points(self, run: Run) -> str:
+        """How many points were read."""
+        return f"{run.point_count:,}"
+
+    @admin.display(description="size", ordering="size")
+    def bytes(self, run: Run) -> str:
+        """Its size on disk."""
+        return size(run.size)
+
+    @admin.display(description="page")
+    def page(self, run: Run) -> str:
+        """Its page on the site."""
+        return format_html('<a href="{}">{}</a>', run.get_absolute_url(), run.name)
+
+
 @admin.register(Run)
-class RunAdmin(VisibleAdmin):
+class RunAdmin(RunColumns, VisibleAdmin):
     """Runs: what a log says is read-only; name, tags and pin are people's."""
 
     form = RunForm
@@ -162,35 +191,10 @@ class RunAdmin(VisibleAdmin):
         else:
             self.message_user(request, f"{done} {len(ids)} run{'s' * (len(ids) != 1)}.")
 
-    @admin.display(description="status", ordering="status")
-    def shown(self, run: Run) -> str:
-        """Its status; stalled is a mark on running."""
-        return shown_status(run)
-
-    @admin.display(description="trainer", ordering="source__trainer__name")
-    def trainer(self, run: Run) -> str:
-        """Whose run it is."""
-        return run.source.trainer.name
-
-    @admin.display(description="points", ordering="point_count")
-    def points(self, run: Run) -> str:
-        """How many points were read."""
-        return f"{run.point_count:,}"
-
-    @admin.display(description="size", ordering="size")
-    def bytes(self, run: Run) -> str:
-        """Its size on disk."""
-        return size(run.size)
-
     @admin.display(description="modified", ordering="modified")
     def modified_ago(self, run: Run) -> str:
         """When a file of it last changed."""
         return ago(run.modified)
-
-    @admin.display(description="page")
-    def page(self, run: Run) -> str:
-        """Its page on the site."""
-        return format_html('<a href="{}">{}</a>', run.get_absolute_url(), run.name)
 
     @admin.display(description="folder")
     def folder(self, run: Run) -> str:
