@@ -79,7 +79,7 @@ def pin(request: HttpRequest, run: Run, on: bool) -> None:
 
 def bookmark(request: HttpRequest, run: Run, on: bool, shared: bool = False) -> None:
     """Keep or drop one's own bookmark; a shared one is seen by all who see the run."""
-    user = _user(request)
+    user = user_of(request)
     if on and shared:
         _require(request, "change_run")
     with _held(run) as held:
@@ -99,7 +99,7 @@ def add_note(request: HttpRequest, run: Run, text: str) -> Note:
     _require(request, "add_note")
     text = _text(text)
     with _held(run) as held:
-        note = Note.objects.create(run=held, author=_user(request), text=text)
+        note = Note.objects.create(run=held, author=user_of(request), text=text)
         audit.record(request, "add note", held, note=note.pk)
         _write(run, held)
     return note
@@ -134,7 +134,8 @@ def may_change(user: User | AnonymousUser, note: Note) -> bool:
     return user.has_perm("runs.change_note") and (note.author_id == user.pk or sees_everything(user))
 
 
-def _user(request: HttpRequest) -> User:
+def user_of(request: HttpRequest) -> User:
+    """Who it is that says something."""
     if not request.user.is_authenticated:
         raise PermissionDenied("Sign in first.")
     return request.user

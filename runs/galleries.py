@@ -20,6 +20,7 @@ from runs.lease import Lease
 from runs.models import Checkpoint, Job, LogFile, Run, Sample, Source
 from runs.readers import confined, naming, plain
 from runs.readers.found import Peeked, Verdict
+from runs.readers.naming import parent_of
 from runs.readers.tree import Directory, Tree, join
 
 SAMPLES, CHECKPOINTS = b"samples", b"checkpoints"
@@ -82,7 +83,7 @@ def _look_elsewhere(
     """Files that a log named, wherever they lie: a folder of them is listed when it has changed or is gone."""
     held: dict[bytes, list[Checkpoint]] = {}
     for one in Checkpoint.objects.filter(run__source=source, run__lifecycle_stage=Run.Stage.ACTIVE).exclude(path=b""):
-        held.setdefault(_above(bytes(one.path)), []).append(one)
+        held.setdefault(parent_of(bytes(one.path)), []).append(one)
     folders = {folder.path: folder for folder in tree.top.walk()} if held else {}
     changed = []
     for path, mine in held.items():
@@ -150,16 +151,12 @@ def _owners(source: Source, folders: list[Directory]) -> dict[bytes, Owner]:
 
 def _named_after(folder: Directory) -> str:
     """The job that the folder around this one would be of."""
-    return masks.name(naming.display(_above(folder.path).rpartition(b"/")[2]))[:200]
-
-
-def _above(path: bytes) -> bytes:
-    return path.rpartition(b"/")[0]
+    return masks.name(naming.display(parent_of(folder.path).rpartition(b"/")[2]))[:200]
 
 
 def _run_above(path: bytes, runs: dict[bytes, int]) -> int | None:
     while path:
-        path = _above(path)
+        path = parent_of(path)
         if path in runs:
             return runs[path]
     return None
@@ -198,7 +195,7 @@ def _tell(run: Run, job_ids: set[int]) -> None:
 def _store_samples(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) -> bool:
     held = {bytes(path): (pk, offset) for pk, path, offset in
             Sample.objects.filter(run=owner.run_id).exclude(path=b"").values_list("pk", "path", "offset")}
-    gone = [pk for path, (pk, offset) in held.items() if offset == BY_SCAN and _above(path) == folder and path not in listed]
+    gone = [pk for path, (pk, offset) in held.items() if offset == BY_SCAN and parent_of(path) == folder and path not in listed]
     Sample.objects.filter(pk__in=gone).delete()
     rows: list[Sample] = []
     for path, (size, mtime) in sorted(listed.items()):
@@ -216,7 +213,7 @@ def _store_samples(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, f
 
 def _store_checkpoints(owner: Owner, folder: bytes, listed: dict[bytes, tuple[int, float]]) -> bool:
     held = {bytes(one.path): one for one in Checkpoint.objects.filter(run=owner.run_id).exclude(path=b"")}
-    changed = [one for path, one in held.items() if _above(path) == folder and _follow(one, listed)]
+    changed = [one for path, one in held.items() if parent_of(path) == folder and _follow(one, listed)]
     Checkpoint.objects.bulk_update(changed, ["size", "missing"], batch_size=500)
     rows: list[Checkpoint] = []
     for path, (size, mtime) in sorted(listed.items()):

@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.http import Http404, QueryDict
 
 from runs import audit, redact
+from runs.annotate import user_of
 from runs.models import Dataset, Run, SavedView, Trainer
 from runs.query.columns import DEFAULT
 from runs.query.question import DEFAULT_SORT
@@ -82,7 +83,7 @@ def _hidden(name: str, words: set[str], user: User | AnonymousUser) -> set[str]:
 
 def save(request: HttpRequest, name: str, query: RunQuery, shared: bool = False) -> SavedView:
     """Keep a question under a new name."""
-    owner = _user(request)
+    owner = user_of(request)
     if SavedView.objects.filter(owner=owner).count() >= MOST_VIEWS:
         raise ValidationError(f"You keep {MOST_VIEWS} views already: delete one first.")
     view = SavedView(owner=owner, name=_name(name), query=_question(query), shared=shared)
@@ -136,16 +137,10 @@ def _write(request: HttpRequest, view: SavedView, was_shared: bool) -> SavedView
 
 
 def _require(request: HttpRequest, view: SavedView, shared: bool) -> None:
-    if view.owner_id != _user(request).pk:
+    if view.owner_id != user_of(request).pk:
         raise PermissionDenied("A view is changed by its owner: save it under a name of your own.")
     if shared and not request.user.has_perm("runs.change_run"):
         raise PermissionDenied("Changing what others see needs the role operator.")
-
-
-def _user(request: HttpRequest) -> User:
-    if not request.user.is_authenticated:
-        raise PermissionDenied("Sign in first.")
-    return request.user
 
 
 def _name(said: str) -> str:
