@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from runs.models import Trainer
+from runs.models import Source, Trainer
 from tests.runs import factories
 
 BACKEND = "runs.signing.Accounts"
@@ -43,6 +43,18 @@ def charlie(lora: Trainer) -> User:
 def ada(lora: Trainer) -> User:
     """Someone with the role admin, who is no superuser."""
     return factories.make_user("ada", "admin")
+
+
+@pytest.fixture
+def source(lora: Trainer) -> Source:
+    """A source of the trainer; nothing lies there."""
+    return factories.make_source(lora, root="/logs/lora")
+
+
+@pytest.fixture
+def client(alice: User) -> Client:
+    """The browser of alice."""
+    return signed_in(alice)
 
 
 def words_of(answer: Any) -> str:

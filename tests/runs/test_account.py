@@ -23,11 +23,6 @@ pytestmark = pytest.mark.django_db
 NEW = "correct horse battery staple"
 
 
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
-
-
 def make(client: Client, **asked: object) -> tuple[int, str, str]:
     """Ask for a token: the status, the page, the secret on it."""
     form = {"name": "cluster", "scope": "read", "lifetime": "90", **asked}

@@ -30,11 +30,6 @@ def client(bob: User) -> Client:
 
 
 @pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora, root="/logs/lora")
-
-
-@pytest.fixture
 def run(source: Source) -> Run:
     run = make_run(source, name="qwen-r16", dataset="alpaca", path=b"caf\xe9", params={"lr": 0.1})
     make_file(run).__class__.objects.update(path=b"caf\xe9/events", damages=[{"offset": 7, "kind": "payload crc"}])

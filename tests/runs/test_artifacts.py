@@ -9,6 +9,7 @@ import pytest
 
 from runs.models import Checkpoint, Job, Run, Sample
 from runs.samples import Gone, Media, read
+from tests.runs.conftest import signed_in
 from tests.runs.trees import settle, synced
 
 pytestmark = pytest.mark.django_db
@@ -100,11 +101,10 @@ def test_progress_events_name_samples_and_checkpoints_too(root):
     assert Checkpoint.objects.get().said == "b"
 
 
-def test_a_sample_on_the_page_of_its_run(root, client, ada):
+def test_a_sample_on_the_page_of_its_run(root, ada):
     said(root, sample("artifacts/jobs/j/images/step_00005.png"))
-    client.force_login(ada)
     run, one = Run.objects.get(), Sample.objects.get()
-    answer = client.get(f"/runs/{run.pk}/samples/{one.pk}/")
+    answer = signed_in(ada).get(f"/runs/{run.pk}/samples/{one.pk}/")
     assert (answer.status_code, answer["Content-Type"], answer.content) == (200, "image/png", PNG)
 
 

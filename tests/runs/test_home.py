@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from runs.counts import held
-from runs.models import Run, Source, Trainer
+from runs.models import Run, Source
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_points, make_run, make_source, make_trainer
 from tests.runs.test_pages import text
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from pytest_django import DjangoAssertMaxNumQueries, Settings
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
-
-
-@pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora, root="/logs/lora")
 
 
 def test_failed_runs_are_counted_apart_from_finished_ones(client: Client, source: Source) -> None:

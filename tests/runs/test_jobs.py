@@ -13,18 +13,12 @@ from django.utils.timezone import now
 
 from runs.models import AuditEntry, Event, Job, Source
 from tests.runs.conftest import signed_in
-from tests.runs.factories import make_file, make_full_job, make_job, make_run, make_source
+from tests.runs.factories import make_file, make_full_job, make_job, make_run
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from pytest_django.fixtures import DjangoAssertNumQueries
 
-    from runs.models import Trainer
-
-
-@pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora)
 
 
 def job(source: Source, name: str, status: str = "running", **fields: Any) -> Job:

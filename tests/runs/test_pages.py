@@ -26,16 +26,6 @@ pytestmark = pytest.mark.django_db
 EVIL = "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>"
 
 
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
-
-
-@pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora, root="/logs/lora")
-
-
 def text(client: Client, path: str, status: int = 200) -> str:
     """The page's words, without its markup."""
     answer = client.get(path)

@@ -22,11 +22,6 @@ from tests.runs.conftest import signed_in
 from tests.runs.factories import make_points, make_run, make_source, make_trainer
 
 
-@pytest.fixture
-def source(lora: Any) -> Source:
-    return make_source(lora)
-
-
 def ask(user: Any, **conditions: Any) -> RunQuery:
     return RunQuery(QueryDict(urlencode(conditions, doseq=True)), user)
 

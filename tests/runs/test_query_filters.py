@@ -16,11 +16,6 @@ from runs.query import RunQuery
 from tests.runs.factories import make_points, make_run, make_source, make_trainer, make_user
 
 
-@pytest.fixture
-def source(lora: Any) -> Source:
-    return make_source(lora)
-
-
 def asked(user: User, **conditions: Any) -> RunQuery:
     """A question that is well put."""
     query = RunQuery(QueryDict(urlencode(conditions, doseq=True)), user)

@@ -21,11 +21,6 @@ NAN, INF = float("nan"), float("inf")
 KEYS = [*PLAIN, "last(loss)", "min(loss)", "max(loss)", "last(nowhere)", "param:lr", "param:opt.name", "param:mixed"]
 
 
-@pytest.fixture
-def source(lora: Any) -> Source:
-    return make_source(lora)
-
-
 def ask(user: User, **conditions: Any) -> RunQuery:
     query = QueryDict(mutable=True)
     for key, value in conditions.items():

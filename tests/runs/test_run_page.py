@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from runs.models import Note, Run, Sample, Source, TextSummary, Trainer
+from runs.models import Note, Run, Sample, Source, TextSummary
 from tests.runs.conftest import signed_in
 from tests.runs.factories import make_file, make_full_run, make_points, make_run, make_source, make_trainer, tabs
 
@@ -19,18 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora, root="/logs/lora")
-
-
-@pytest.fixture
 def run(source: Source) -> Run:
     return make_full_run(source)
-
-
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
 
 
 @pytest.fixture

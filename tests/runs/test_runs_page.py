@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from pytest_django import DjangoAssertNumQueries, Settings
 
 
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
-
-
-@pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora, root="/logs/lora")
-
-
 def names(client: Client, query: str = "", path: str = "/runs/") -> list[str]:
     """The runs of the list, from above."""
     page = client.get(f"{path}?{query}").content.decode()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.auth.models import Group, Permission, User
 
 from runs.roles import VIEWER, sees_everything
 from runs.signing import Accounts
-
-if TYPE_CHECKING:
-    from django.test import Client
+from tests.runs.conftest import signed_in
 
 
 def test_the_account_knows_its_role_without_another_query(alice: User, ada: User, django_assert_num_queries: Any) -> None:
@@ -33,8 +31,8 @@ def test_its_permissions_are_its_own_and_its_groups_in_one_query(alice: User, dj
     assert user.get_all_permissions() == user.get_user_permissions() | user.get_group_permissions()
 
 
-def test_a_role_that_is_taken_away_is_gone_with_the_next_request(client: Client, ada: User) -> None:
-    client.force_login(ada, backend="runs.signing.Accounts")
+def test_a_role_that_is_taken_away_is_gone_with_the_next_request(ada: User) -> None:
+    client = signed_in(ada)
     assert client.get("/api/me/").json()["sees_everything"]
     ada.groups.set([Group.objects.get(name=VIEWER)])
     assert not client.get("/api/me/").json()["sees_everything"]

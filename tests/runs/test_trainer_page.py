@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
-
-
-@pytest.fixture
-def source(lora: Trainer) -> Source:
-    return make_source(lora, root="/logs/lora")
-
-
 def sync(client: Client, source: Source) -> str:
     return client.post(reverse("source-sync", args=[source.pk]), follow=True).content.decode()
 

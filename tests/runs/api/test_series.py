@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 WALL = 1_700_000_000.0
 
 
-@pytest.fixture
-def client(alice: User) -> Client:
-    return signed_in(alice)
-
-
 def asked(client: Client, run: Run | int, tag: str = "loss", **more: Any) -> Any:
     pk = run if isinstance(run, int) else run.pk
     return client.get("/api/series/", {"run": pk, "tag": tag, **more})
