@@ -46,10 +46,11 @@ READY = (LIES | PURGED | LOST & Q(archive__state=Archive.State.VERIFIED)) & Q(wa
 
 
 class TrashQuestion(PageNumber):
-    """Which page of which list, of runs with these letters in their names."""
+    """Which page of which list, of runs with these letters in their names, or of one cleanup."""
 
     of = forms.ChoiceField(choices=[(name, name) for name in LISTS], required=False)
     q = forms.CharField(max_length=200, required=False, label="Part of the name")
+    cleanup = forms.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
 
 
 class Chosen(TrashQuestion):
@@ -99,7 +100,7 @@ def listed(request: HttpRequest, form: TrashQuestion, error: str = "") -> HttpRe
         tomb.run.source = sources[tomb.run.source_id]
     context = {
         "form": form, "error": error, "of": of, "purged": of != "trash", "all": all_of(pages, rows),
-        "q": asked.get("q") or "", "page": page, "counts": counts,
+        "q": asked.get("q") or "", "cleanup": asked.get("cleanup"), "page": page, "counts": counts,
         "numbers": pages.get_elided_page_range(page.number, on_each_side=2, on_ends=1), "at": now(),
         "sources_seen": sources.values(), "may_clean": may_clean(request.user),
     }
@@ -108,7 +109,8 @@ def listed(request: HttpRequest, form: TrashQuestion, error: str = "") -> HttpRe
 
 def found(tombs: QuerySet[Tombstone], asked: dict[str, Any]) -> QuerySet[Tombstone]:
     """Of these the list that is asked for."""
-    return tombs.filter(LISTS[asked.get("of") or "trash"], run__name__icontains=asked.get("q") or "")
+    rows = tombs.filter(LISTS[asked.get("of") or "trash"], run__name__icontains=asked.get("q") or "")
+    return rows.filter(planned__plan=asked["cleanup"]) if asked.get("cleanup") else rows
 
 
 def all_of(pages: Paginator[Tombstone], rows: QuerySet[Tombstone]) -> int:
