@@ -52,6 +52,8 @@ class Age(forms.CharField):
 class Row(forms.ModelChoiceField):
     """A row by its key; text that PostgreSQL cannot hold names none."""
 
+    default_error_messages = {"invalid_choice": "There is no “%(value)s” that you may see: choose from the list."}
+
     def to_python(self, value: Any) -> Any:
         """The row."""
         ProhibitNullCharactersValidator()(str(value))
