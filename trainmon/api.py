@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 
 from retention import api as cleanup
-from retention import hold_api, storage_api
+from retention import hold_api, storage_api, trash_api
 from runs.api import (
     annotations,
     artifacts,
@@ -90,8 +90,8 @@ urlpatterns = [
     path("cleanups/confirm/", cleanup.ConfirmCleanup.as_view(), name="cleanup-confirm"),
     path("cleanups/<int:pk>/", cleanup.OneCleanup.as_view(), name="cleanup"),
     path("storage/", storage_api.Storage.as_view(), name="storage"),
-    path("trash/", cleanup.Trash.as_view(), name="trash"),
-    path("trash/<int:pk>/restore/", cleanup.RestoreFromTrash.as_view(), name="trash-restore"),
+    path("trash/", trash_api.Trash.as_view(), name="trash"),
+    path("trash/<int:pk>/restore/", trash_api.RestoreFromTrash.as_view(), name="trash-restore"),
     path("ingest/events/", ingest.IngestEvents.as_view(), name="ingest-events"),
     path("ingest/files/", ingest.IngestFiles.as_view(), name="ingest-files"),
     path("ingest/schema/", ingest.IngestSchema.as_view(), name="ingest-schema"),
