@@ -36,10 +36,11 @@ def clean(made: Draft, author: Author, token: str) -> Plan:
 
 
 def bring_back(tombs: Sequence[Tombstone], user: User, why: str = "", address: str | None = None) -> None:
-    """Have the janitor restore these; whether this user may is the caller's to know.  What is back already is left alone."""
+    """Have the janitor restore these; whether this user may is the caller's to know.  What is back, or on its way, is left alone."""
     with transaction.atomic():
         # none of them is purged meanwhile: the janitor asks under the same lock
-        rows = Tombstone.objects.select_for_update(of=["self"]).filter(pk__in=[tomb.pk for tomb in tombs], restored_at=None)
+        rows = Tombstone.objects.select_for_update(of=["self"]).filter(
+            pk__in=[tomb.pk for tomb in tombs], restored_at=None, wanted_by="")
         wanted = list(rows.select_related("run").order_by("pk"))
         for tomb in wanted:
             audit.record(user, "order restore", tomb.run, why=why, address=address, path=tomb.path_text, bytes=tomb.size)

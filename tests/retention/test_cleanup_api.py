@@ -49,8 +49,9 @@ def test_the_token_of_a_dry_run_confirms_it_and_the_run_comes_back_from_the_tras
     assert [one["id"] for one in caller.get("/api/cleanups/").json()["results"]] == [told["id"]]
     tomb = caller.get("/api/trash/").json()["results"][0]
     assert (tomb["run"], tomb["archived"]) == (run.pk, True)
-    assert send(caller, "POST", f"/api/trash/{tomb['id']}/restore/", {"why": "wanted"}).status_code == 202
-    assert AuditEntry.objects.filter(action="order restore", why="wanted").exists()
+    for _ in range(2):
+        assert send(caller, "POST", f"/api/trash/{tomb['id']}/restore/", {"why": "wanted"}).status_code == 202
+    assert AuditEntry.objects.filter(action="order restore", why="wanted").count() == 1
 
 
 def test_a_confirmation_that_is_out_of_date_names_each_run_that_changed(source, bob):
