@@ -36,7 +36,7 @@ def clean(made: Draft, author: Author, token: str) -> Plan:
 
 
 def bring_back(tombs: Sequence[Tombstone], user: User, why: str = "", address: str | None = None) -> None:
-    """Have the janitor restore these; whether this user may is the caller's to know.  What is back, or on its way, is left alone."""
+    """Have the janitor restore these; whether this user may is the caller's to know.  What is on its way is left alone."""
     with transaction.atomic():
         # none of them is purged meanwhile: the janitor asks under the same lock
         rows = Tombstone.objects.select_for_update(of=["self"]).filter(
