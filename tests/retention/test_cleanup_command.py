@@ -19,6 +19,7 @@ from retention.models import Archive, Hold, Plan, PlannedRun, Tombstone
 from retention.turn import turn
 from runs.models import AuditEntry, Run
 from tests.retention.oldruns import content, run_at, source_at
+from tests.runs.factories import make_trainer
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +101,10 @@ def test_only_the_runs_of_a_trainer_are_listed_and_a_wrong_one_is_refused(source
     assert names(asked("--trainer", "all")["runs"]) == ["a", "b"]
     code, _, err = command("--trainer", "rooter")
     assert code == 2 and err == "There is no trainer rooter; there are: lora, router."
+    code, _, err = command("--trainer", "", "--select", "all", "--yes")
+    assert code == 2 and err == "There is no trainer without a name; there are: lora, router." and not Plan.objects.exists()
+    make_trainer("all")
+    assert command("--trainer", "all", "--select", "all", "--yes")[0] == 2 and not Plan.objects.exists()
 
 
 def test_nothing_selected_is_nothing_done(source):

@@ -30,7 +30,7 @@ class Command(CleaningCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--trainer", metavar="SLUG", default="all", help="only the runs of this trainer (default: all)")
+        parser.add_argument("--trainer", metavar="SLUG", help="only the runs of this trainer (default: all)")
         parser.add_argument("--select", metavar="EXPR", help='numbers of the list: "0 2 5", "0-5", mixed; or all, or old')
         parser.add_argument("--older-than", metavar="AGE", help="only runs of which nothing came for so long: 12h, 7d, 2w")
         parser.add_argument("--no-archive", action="store_false", dest="archive", help="delete without an archive")
@@ -211,13 +211,22 @@ class Command(CleaningCommand):
 
     def listed(self, options: dict[str, Any], at: datetime) -> tuple[list[Candidate], timedelta]:
         """The runs to choose from, and the age from which one is old."""
-        slug = "" if options["trainer"] == "all" else options["trainer"]
-        if slug and not Trainer.objects.filter(slug=slug).exists():
-            known = ", ".join(Trainer.objects.values_list("slug", flat=True)) or "none"
-            self.refuse(f"There is no trainer {console.cell(slug).plain}; there are: {known}.")
+        slug = "" if options["trainer"] is None else self.known(options["trainer"])
         than = None if options["older_than"] is None else self.aged(options["older_than"])
         rows = listed(Run.objects.all(), Question(trainer=slug, older_than=than), at)
         return rows, timedelta(days=settings.TRAINMON_OLD_DAYS) if than is None else than
+
+    def known(self, slug: str) -> str:
+        """A trainer that is there, or "" for all; an empty one, as of a variable that is not set, never means all."""
+        there = Trainer.objects.filter(slug=slug).exists()
+        if slug == "all" and there:
+            self.refuse("all means every trainer, but one is called so: leave --trainer out for all, and choose its runs by --select.")
+        if slug == "all":
+            return ""
+        if not there:
+            known = ", ".join(Trainer.objects.values_list("slug", flat=True)) or "none"
+            self.refuse(f"There is no trainer {console.cell(slug).plain or 'without a name'}; there are: {known}.")
+        return slug
 
     def said(self, rows: list[Candidate], than: timedelta, at: datetime, options: dict[str, Any]) -> str | None:
         """The selection in words, asked for where somebody sits there; None where nobody made one."""
