@@ -220,7 +220,7 @@ class Command(CleaningCommand):
         """A trainer that is there, or "" for all; an empty one, as of a variable that is not set, never means all."""
         there = Trainer.objects.filter(slug=slug).exists()
         if slug == "all" and there:
-            self.refuse("all means every trainer, but one is called so: leave --trainer out for all, and choose its runs by --select.")
+            self.refuse("all means every trainer, but one is called so: without --trainer all are meant, choose by --select.")
         if slug == "all":
             return ""
         if not there:
