@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from retention.views import cleaning, holds
+from retention.views.losing import source_lost
 from retention.views.policies import policy_list, policy_page
 from retention.views.storage import storage
 from retention.views.trash import restore, trash
@@ -21,6 +22,7 @@ urlpatterns: list[URLPattern] = [
     path("cleanups/confirm/", cleaning.cleanup_confirm, name="cleanup-confirm"),
     path("cleanups/<int:pk>/", cleaning.cleanup, name="cleanup"),
     path("cleanups/<int:pk>/progress/", cleaning.cleanup_progress, name="cleanup-progress"),
+    path("lost/<int:pk>/", source_lost, name="source-lost"),
     path("holds/<int:pk>/", holds.run_hold, name="run-hold"),
     path("holds/<int:pk>/lift/", holds.run_hold_lift, name="run-hold-lift"),
 ]

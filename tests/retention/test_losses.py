@@ -11,9 +11,10 @@ from django.utils.timezone import now
 from retention import losses, plan
 from retention.candidates import candidates
 from retention.models import Plan, PlannedRun, Tombstone
-from runs.models import AuditEntry, Run
+from runs.models import AuditEntry, Run, Source
 from tests.retention.oldruns import content, run_at
 from tests.retention.test_cleanup_command import asked, command
+from tests.runs.conftest import signed_in
 
 pytestmark = pytest.mark.django_db
 TRASH = ".trainmon-trash"
@@ -80,3 +81,24 @@ def test_a_grave_beside_a_root_that_is_gone_is_not_lost(source):
     told = asked("--declare-lost", source.root, "--dry-run")
     assert (told["lost"], [one["reason"] for one in told["staying"]]) == ([], ["lies in the trash"])
     assert len(told["missing"]) == 1
+
+
+def test_an_admin_declares_it_on_a_page_by_its_typed_root_and_nobody_else_does(source, ada, bob):
+    run = run_at(source, "a")
+    command("--select", "0", "--no-archive", "--yes")
+    shutil.rmtree(source.root), shutil.rmtree(Path(source.root).parent / TRASH)
+    Source.objects.update(last_error="gone")
+    where, client, others = f"/storage/lost/{source.pk}/", signed_in(ada), signed_in(bob)
+    for page in (source.get_absolute_url(), f"/admin/runs/source/{source.pk}/change/"):
+        assert where in client.get(page).content.decode() and where not in others.get(page).content.decode()
+    assert others.post(where).status_code == 403
+    token = asked("--declare-lost", source.root, "--dry-run")["token"]
+    assert f'value="{token}"' in client.get(where).content.decode()
+    right = {"token": token, "typed": source.root, "why": "it died"}
+    for wrong, status in (({"typed": "yes"}, 400), ({"token": ""}, 400), ({"token": "0" * 64}, 409)):
+        assert client.post(where, right | wrong).status_code == status
+    assert stands(run) == ("buried", False)
+    assert client.post(where, right).status_code == 302 and stands(run) == ("lost", False)
+    entry = AuditEntry.objects.get(action="lose run")
+    assert (entry.who, entry.why, entry.address) == ("ada", "it died", "127.0.0.1")
+    assert client.post(where, right).status_code == 409 and "Nothing waits" in client.get(where).content.decode()

@@ -169,7 +169,7 @@ def test_all_that_match_come_back_and_only_if_they_are_still_so_many(source, bob
 def test_what_was_lost_with_its_volume_is_told_and_comes_back_only_from_an_archive(source, bob):
     kept, bare = (make_tomb(make_run(source, name=name, lifecycle_stage="lost")) for name in ("kept", "bare"))
     archive = Archive.objects.create(run=kept.run, destination="/a", name="kept-1", state="verified")
-    assert "Lost with their volume" not in page(bob, "storage-trash")
+    assert "?of=lost" not in page(bob, "storage-trash")
     Tombstone.objects.update(lost_at=now())
     Tombstone.objects.filter(pk=kept.pk).update(archive=archive)
     told = page(bob, "storage-trash", "?of=lost")

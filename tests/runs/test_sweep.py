@@ -109,7 +109,8 @@ def things(lora: Trainer, bob: User) -> dict[str, int]:
 def address(path: str, things: dict[str, int]) -> str:
     """An address of a thing that is there."""
     kinds = {"/jobs/": "job", "/sources/": "source", "/api/sources/": "source", "/runs/views/": "view",
-             "/account/tokens/": "token", "/storage/policies/": "policy", "/storage/cleanups/": "plan", "/api/cleanups/": "plan",
+             "/account/tokens/": "token", "/storage/policies/": "policy", "/storage/lost/": "source",
+             "/storage/cleanups/": "plan", "/api/cleanups/": "plan",
              "/api/trash/": "tomb"}
     kind = next((kind for start, kind in kinds.items() if path.startswith(start)), "run")
     known = {"pk": things[kind], "slug": "lora", "app_label": "runs", "content_type_id": 1, "other": "x", "url": "x",
