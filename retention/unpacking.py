@@ -199,5 +199,6 @@ def _clear(trash: int, name: bytes, fd: int) -> None:
             for folder in folders:  # as they were archived, we might not be allowed to enter them
                 os.chmod(folder.path.rpartition(b"/")[2], 0o700, dir_fd=walk.to(above))
             waiting += [folder.path for folder in folders]
+    os.lseek(fd, 0, os.SEEK_SET)  # btrfs shows a descriptor only what was there when it was opened or rewound
     cleared(fd, listing(fd))
     os.rmdir(name, dir_fd=trash)

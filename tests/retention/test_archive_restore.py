@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from retention import archive
-from retention.files import Refused, listing, open_folder
+from retention import archive, unpacking
+from retention.files import Refused, closing, listing, open_folder
 from retention.unpacking import restore
 from tests.retention.archives import a_file, a_folder, folder, forge, pack
 from tests.retention.test_archive import ROOT
@@ -214,6 +214,15 @@ def test_without_room_nothing_appears_whether_that_was_foreseen_or_not(tmp_path)
     assert told[0].startswith("there is no room: its files need 3,145,728 bytes, ")
     assert told[1] == told[3] == "False []"
     assert told[2] == f"there is no room left in {tmp_path}/small/root: No space left on device"
+
+
+def test_what_is_left_of_a_restore_goes_though_its_folder_was_opened_before_there_was_anything_in_it(tmp_path):
+    """As btrfs shows it: a descriptor that is at the end knows nothing that came later."""
+    there = plant(tmp_path / ".trainmon-trash", {"restore-1": {"x": "1"}})
+    with closing(os.open(there, os.O_RDONLY)) as above, closing(os.open(there / "restore-1", os.O_RDONLY)) as fd:
+        os.lseek(fd, 2**31 - 2, os.SEEK_SET)
+        unpacking._clear(above, b"restore-1", fd)
+    assert trash(tmp_path) == []
 
 
 def test_a_restore_that_is_killed_shows_nothing_and_the_next_one_cleans_up_and_finishes(tmp_path):
