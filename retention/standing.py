@@ -87,6 +87,11 @@ class Standing:
         return self.runs((Step.BURIED,))
 
     @property
+    def restored(self) -> int:
+        """Runs that went, and are back."""
+        return self.runs((Step.RESTORED,))
+
+    @property
     def frees(self) -> int:
         """Bytes of the disk that are free when those in the trash are purged."""
         return self.steps.get(Step.BURIED, (0, 0, 0))[2]

@@ -125,6 +125,7 @@ def test_the_trash_tells_who_buried_what_and_why_and_an_operator_restores_it(sou
     run.refresh_from_db()
     assert content(Path(source.root) / "ds/gone") == before and run.lifecycle_stage == "active"
     assert AuditEntry.objects.get(action="order restore").why == "needed after all"
+    assert "<b>1</b> restored since" in signed_in(bob).get(reverse("cleanup", args=[plan])).content.decode()
 
 
 def test_a_purged_run_comes_back_from_its_archive(source, bob, at_once):

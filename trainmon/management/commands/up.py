@@ -153,7 +153,7 @@ class Command(BaseCommand):
         executor = MigrationExecutor(connections["default"])
         waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
         if waiting:
-            self.say(f"Applying {len(waiting)} migrations ...")
+            self.say(f"Applying {len(waiting)} migration{'s' * (len(waiting) > 1)} ...")
         call_command("migrate", interactive=False, verbosity=0)
 
     def first_admin(self) -> None:
