@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: What anybody may open.
 OPEN = {"login"}
-#: Closed to everybody as an address of its own (they redirect or answer only to POST).
-REDIRECTS = {"admin_login", "admin:login"}
 
 
 def routes(patterns: list | None = None, prefix: str = "", space: str = "") -> Iterator[tuple[str, str]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.conftest import alice, lora  # noqa: F401
+from tests.runs.test_access import addresses  # noqa: F401
 from tests.trainmon.machine import end_all
 
 

@@ -18,7 +18,6 @@ from django.utils.timezone import now
 
 from runs.models import Heartbeat, Source, Trainer
 from streaming.models import TensorBoard
-from tests.runs.conftest import ada, alice, bob, charlie, lora  # noqa: F401
 from tests.runs.factories import make_source, make_trainer, make_user
 from tests.streaming.sites import Site, cookie_of, page, site_running, until, valkey_running
 

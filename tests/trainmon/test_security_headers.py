@@ -11,23 +11,12 @@ from django.urls import reverse
 
 from runs.models import Run, Trainer
 from tests.runs.conftest import BACKEND, signed_in
-from tests.runs.factories import make_run, make_source, make_trainer, make_user
-from tests.runs.test_access import addresses  # noqa: F401  a fixture
+from tests.runs.factories import make_run, make_source, make_user
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(name="lora")
-def the_trainer(db: None) -> Trainer:
-    return make_trainer("lora", "team-lora")
-
-
-@pytest.fixture(name="alice")
-def the_viewer(lora: Trainer) -> User:
-    return make_user("alice", "viewer", "team-lora")
 
 
 @pytest.fixture
@@ -36,7 +25,7 @@ def run(lora: Trainer) -> Run:
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse:Warning")
-def test_every_answer_carries_the_headers(addresses: dict[str, str]) -> None:  # noqa: F811
+def test_every_answer_carries_the_headers(addresses: dict[str, str]) -> None:
     """P17: pages, API, admin, refusals."""
     client = signed_in(User.objects.create_superuser("root"))
     lacking = []
