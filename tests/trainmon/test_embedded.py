@@ -52,7 +52,7 @@ def test_eight_commands_from_cold_and_three_of_them_killed(home, tmp_path):
     for victim, pause in zip(commands[::3], (0.5, 0.6, 0.7), strict=True):
         time.sleep(pause)  # during imports, initdb, the start, or its use: wherever it is
         victim.kill()
-    codes = [command.wait(60) for command in commands]
+    codes = [command.wait(120) for command in commands]
     assert codes.count(0) == 5 and codes.count(-signal.SIGKILL) == 3, [output.read_text() for output in outputs]
     assert gone(home), living(home)
     assert ask(home).stdout == "said 42\n"
