@@ -112,7 +112,7 @@ class Remote(Destination):
             # of a bucket s3fs says that it is not there whatever is wrong; whether anything answers, it tells of a file
             there = self.has("ready") or self.url.partition("://")[0] not in OBJECTS or self.fs.exists(bucket)
         if not there:
-            raise Refused(f"there is no bucket {bucket}, or it does not let us in")
+            raise Refused(f"the bucket {bucket} is not there, or does not let us in")
 
     def refuse_existing(self, name: str) -> None:
         """An archive is never written over."""
