@@ -219,10 +219,10 @@ def test_without_room_nothing_appears_whether_that_was_foreseen_or_not(tmp_path)
 def test_what_is_left_of_a_restore_goes_though_its_folder_was_opened_before_there_was_anything_in_it(tmp_path):
     """As btrfs shows it: a descriptor that is at the end knows nothing that came later."""
     there = plant(tmp_path / ".trainmon-trash", {"restore-1": {"x": "1"}})
-    with closing(os.open(there, os.O_RDONLY)) as above, closing(os.open(there / "restore-1", os.O_RDONLY)) as fd:
-        with os.scandir(fd) as begun:
-            next(begun)
-            unpacking._clear(above, b"restore-1", fd)
+    opened = os.open(there / "restore-1", os.O_RDONLY)
+    with closing(os.open(there, os.O_RDONLY)) as above, closing(opened) as fd, os.scandir(fd) as begun:
+        next(begun)
+        unpacking._clear(above, b"restore-1", fd)
     assert trash(tmp_path) == []
 
 
