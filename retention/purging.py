@@ -53,9 +53,9 @@ def purge_all(tombs: list[Tombstone], turn: Turn, at: datetime, report: Report =
         turn.check()
         forgetting.forget(tomb)
     for tomb in tombs:
-        turn.check()
         report(Progress(tomb.run.name, "purging"))
         openers.wait(tomb, at)
+        turn.check()
         done.append(_purge(tomb, at, report))
     rows = Tombstone.objects.exclude(purged_at=None).filter(planned__step=Step.PURGING)
     gone = list(rows.select_related("planned", "source").defer("source__verdicts", "source__fingerprint"))
