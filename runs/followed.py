@@ -27,7 +27,7 @@ from runs.readers import naming
 from runs.scan import Failed, Options, Synced, sync_source
 from runs.silence import settle_silent
 from runs.sync import AWAY, HEARTBEAT, sync
-from runs.watchlist import HOT_FOR, Patience, Watchlist
+from runs.watchlist import Patience, Watchlist
 
 #: Seconds between two looks at hot files, at folders (without inotify), and between two scans.
 POLL, FOLDERS, SCAN = 1.0, 5.0, 60.0
@@ -69,8 +69,6 @@ class Followed(threading.Thread):
         self.said = ""
         self.pending: dict[int, float] = {}
         self.rested: dict[int, float] = {}
-        self.folders: dict[bytes, int] = {}
-        self.scanned_ns = 0
         self.quick = False
         self.stopping = threading.Event()
         self.woken, self.waker = socket.socketpair()  # closed with this object: the follower may wake a thread that has ended
@@ -204,28 +202,11 @@ class Followed(threading.Thread):
         began = time.monotonic()
         if (self.inotify is None or not self.inotify.whole) and began >= self.folders_until:
             everywhere = began >= self.all_folders_until
-            self.look_at_folders(self.list.folders(hot=not everywhere))
+            for path in self.list.moved(hot=not everywhere):
+                self.want_scan(path)
             self.folders_until = _next(began, POLL)
             if everywhere:
                 self.all_folders_until = _next(began, FOLDERS)
-
-    def look_at_folders(self, folders: set[bytes]) -> None:
-        """A folder whose mtime moved has got or lost a name; one that it got is looked into, too, until a log is in it."""
-        seen = self.list.times(folders)
-        for path, mtime_ns in seen.items():
-            # one that we did not know before the scan may have changed since
-            if mtime_ns != self.folders.get(path) and (path in self.folders or mtime_ns > self.scanned_ns):
-                for new in self.list.news(path) or [path]:
-                    self.want_scan(new)
-        self.folders |= seen
-
-    def look_for_new(self) -> None:
-        """Folders that were made lately and hold no log yet: one may appear in them."""
-        if self.inotify is None or not self.inotify.whole:
-            lately = self.scanned_ns - int(HOT_FOR * 1e9)
-            for path, mtime_ns in self.list.times(self.list.folders()).items():
-                if mtime_ns > lately:
-                    self.list.news(path)
 
     def want_read(self, run_id: int) -> None:
         """Read a run as soon as it has rested."""
@@ -293,8 +274,7 @@ class Followed(threading.Thread):
         """The whole tree; what it found is then known here."""
         self.watch()
         self.release()
-        self.list.forget()
-        self.folders, self.scanned_ns = self.list.times(self.list.folders()), time.time_ns()
+        self.list.begin_scan()
         began = time.monotonic()
         outcome = self.scan_here() if self.is_quick() else sync(self.source_id, heard=self.alive)
         if isinstance(outcome, Busy):
@@ -310,7 +290,8 @@ class Followed(threading.Thread):
         self.list.load()
         self.quick = self.healthy and took < QUICK and len(self.list.files) < FEW
         self.scan_rest = ended + min(took * (1 / SCAN_SHARE - 1), QUICK_REST if self.quick else inf)
-        self.look_for_new()
+        if self.inotify is None or not self.inotify.whole:
+            self.list.look_for_new()
         self.rested = {run_id: at for run_id, at in self.rested.items() if at > ended}
         self.pending = {run_id: at for run_id, at in self.pending.items() if run_id in self.list.of_run}
 

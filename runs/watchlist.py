@@ -41,6 +41,9 @@ class Watchlist:
         self.files: dict[bytes, Watched] = {}
         self.of_run: dict[int, list[bytes]] = {}
         self.young: dict[bytes, float] = {}
+        #: Folders and their mtimes (ns) when last looked at, and when the last scan began.
+        self.mtimes: dict[bytes, int] = {}
+        self.scanned_ns = 0
 
     def load(self) -> None:
         """What the registry holds now; what we have seen ourselves since it was written stays."""
@@ -73,8 +76,25 @@ class Watchlist:
                 found.add(path)
         return found
 
-    def times(self, folders: Iterable[bytes]) -> dict[bytes, int]:
-        """Their mtimes, which move when they get or lose a name."""
+    def moved(self, *, hot: bool) -> list[bytes]:
+        """A folder whose mtime moved has got or lost a name; one that it got is looked into, too, until a log is in it."""
+        found: list[bytes] = []
+        seen = self._times(self.folders(hot=hot))
+        for path, mtime_ns in seen.items():
+            # one that we did not know before the scan may have changed since
+            if mtime_ns != self.mtimes.get(path) and (path in self.mtimes or mtime_ns > self.scanned_ns):
+                found += self.news(path) or [path]
+        self.mtimes |= seen
+        return found
+
+    def look_for_new(self) -> None:
+        """Folders that were made lately and hold no log yet: one may appear in them."""
+        lately = self.scanned_ns - int(HOT_FOR * 1e9)
+        for path, mtime_ns in self._times(self.folders()).items():
+            if mtime_ns > lately:
+                self.news(path)
+
+    def _times(self, folders: Iterable[bytes]) -> dict[bytes, int]:
         return {path: stat[3] if (stat := self.stat(path)) else 0 for path in folders}
 
     def news(self, folder: bytes) -> list[bytes]:
@@ -91,11 +111,12 @@ class Watchlist:
                     waiting.append(path)
         return found
 
-    def forget(self) -> None:
-        """Forget which folders were new, where they were many."""
+    def begin_scan(self) -> None:
+        """What the folders are before it; which ones were new is forgotten, where they were many."""
         if len(self.young) >= MOST_YOUNG:
             now = time.monotonic()
             self.young = {path: until for path, until in self.young.items() if until > now}
+        self.mtimes, self.scanned_ns = self._times(self.folders()), time.time_ns()
 
     def _listed(self, folder: bytes) -> tuple[list[bytes], list[bytes]]:
         """What may be logs in a folder, and the folders in it."""
