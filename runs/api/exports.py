@@ -15,6 +15,7 @@ from rest_framework.exceptions import ValidationError
 
 from runs.api.base import ApiView
 from runs.api.listing import FILTERS, PAGING
+from runs.api.shapes import allowed
 from runs.exports import runs_as_csv, runs_as_json, runs_as_ndjson, series_as_csv, series_as_json, series_as_ndjson
 from runs.models import Run
 from runs.parquet import series_as_parquet
@@ -73,12 +74,7 @@ def _question(request: Request) -> RunQuery:
     query: QueryDict = request.query_params.copy()
     for name in ("as", "limit", "after", "before", "page"):
         query.pop(name, None)
-    asked = RunQuery(query, request.user)
-    errors: dict[str, Any] = {name: list(told) for name, told in asked.errors.items()}
-    errors |= {name[:100]: ["There is no such parameter."] for name in query.keys() - asked.fields.keys()}
-    if errors:
-        raise ValidationError(errors)
-    return asked
+    return allowed(RunQuery(query, request.user))
 
 
 class TagsAsked(forms.Form):

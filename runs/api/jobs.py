@@ -9,14 +9,14 @@ from django.core.exceptions import ValidationError as Invalid
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from runs import cancelling, jobcards, jobs_of
 from runs.api.base import ApiView
 from runs.api.paging import link
 from runs.api.schema import PROBLEM, Problem
-from runs.api.shapes import Number, Strict
+from runs.api.shapes import Number, Strict, allowed
 from runs.models import Job
 from runs.models.run import Status
 from runs.query.jobs import LONGEST_PAGE, PAGE, JobQuery
@@ -157,13 +157,7 @@ class Jobs(ApiView):
     @extend_schema(operation_id="jobs", parameters=FILTERS, responses=JobList)
     def get(self, request: Request) -> Response:
         """A page of jobs, what said something last first."""
-        asked = JobQuery(request.query_params, request.user)
-        errors: dict[str, Any] = {name: list(told) for name, told in asked.errors.items()}
-        for name in request.query_params.keys() - asked.fields.keys():
-            errors[name[:100]] = ["There is no such parameter."]
-        if errors:
-            raise ValidationError(errors)
-        page = asked.page()
+        page = allowed(JobQuery(request.query_params, request.user)).page()
         return Response({
             "results": [_row(job) for job in page.rows],
             "next": link(request, "after", page.after) if page.after else None,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 
 from runs.api.base import ApiView
 from runs.api.paging import link
+from runs.api.shapes import allowed
 from runs.models.run import Status
 from runs.query import RunQuery
 from runs.query.columns import DEFAULT, PLAIN
@@ -101,13 +101,7 @@ class Totals(serializers.Serializer):
 
 def question(request: Request) -> RunQuery:
     """The question of a query string; what is wrong with it is told by parameter."""
-    asked = RunQuery(request.query_params, request.user)
-    errors: dict[str, Any] = {name: list(told) for name, told in asked.errors.items()}
-    for name in request.query_params.keys() - asked.fields.keys():
-        errors[name[:100]] = ["There is no such parameter."]
-    if errors:
-        raise ValidationError(errors)
-    return asked
+    return allowed(RunQuery(request.query_params, request.user))
 
 
 class Runs(ApiView):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError as Invalid
 from drf_spectacular.utils import extend_schema_field
@@ -12,11 +12,25 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from runs.query.asking import Question
+
 INT64 = 2**63 - 1
 NUMBER = {
     "oneOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}],
     "description": "A 64-bit float; what JSON has no number for is a word.",
 }
+
+
+Asked = TypeVar("Asked", bound=Question)
+
+
+def allowed(asked: Asked) -> Asked:
+    """A question all of whose parameters exist and mean something; what is wrong is told by parameter."""
+    errors: dict[str, Any] = {name: list(told) for name, told in asked.errors.items()}
+    errors |= {name[:100]: ["There is no such parameter."] for name in asked.query.keys() - asked.fields.keys()}
+    if errors:
+        raise ValidationError(errors)
+    return asked
 
 
 class Strict(serializers.Serializer):
