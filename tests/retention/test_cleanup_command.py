@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 
 from retention import plan
@@ -19,6 +17,7 @@ from retention.models import Archive, Hold, Plan, PlannedRun, Tombstone
 from retention.turn import turn
 from runs.models import AuditEntry, Run
 from tests.retention.oldruns import content, run_at, source_at
+from tests.runs.commands import said_by
 from tests.runs.factories import make_trainer
 
 pytestmark = pytest.mark.django_db
@@ -26,14 +25,7 @@ pytestmark = pytest.mark.django_db
 
 def command(*words: str, name: str = "cleanup") -> tuple[int, str, str]:
     """Exit code, standard output and standard error, as without a terminal."""
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        call_command(name, *words, stdout=out, stderr=err)
-    except SystemExit as end:
-        return int(end.code or 0), out.getvalue(), err.getvalue()
-    except CommandError as error:
-        return error.returncode, out.getvalue(), str(error)
-    return 0, out.getvalue(), err.getvalue()
+    return said_by(name, *words)
 
 
 def asked(*words: str) -> dict[str, Any]:

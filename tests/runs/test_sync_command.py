@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 
 from runs.models import Run, Source, Trainer, Transition
 from runs.sync import sync as the_sync
+from tests.runs.commands import said_by
 from tests.runs.processes import argv, sync_command
 from tests.runs.trees import copy, registry, same, settle, source_of, synced, write
 
@@ -33,14 +32,7 @@ def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def command(*words: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        call_command("sync_runs", *words, stdout=out, stderr=err)
-    except SystemExit as end:
-        return int(end.code or 0), out.getvalue(), err.getvalue()
-    except CommandError as error:
-        return error.returncode, out.getvalue(), str(error)
-    return 0, out.getvalue(), err.getvalue()
+    return said_by("sync_runs", *words)
 
 
 def damaged(folder: Path) -> Path:
