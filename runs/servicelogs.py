@@ -39,15 +39,21 @@ def about(job: Job, service: str) -> Iterator[bytes]:
     subject = Subject(job, by_id=service != "follower")
     kept: deque[dict[str, Any]] = deque(maxlen=MOST)
     for path in files:
+        if subject.begin and path.stat().st_mtime < subject.begin.timestamp():
+            continue
         kept.extend(line for raw in _raws(path) if (line := subject.told(raw)) is not None)
     for line in kept:
         yield _line(line)
 
 
 def _parts(service: str) -> list[Path]:
-    """A service's log with its older parts, the oldest first."""
-    older = [path for path in settings.PLACES.logs.glob(f"{service}.log.*") if path.suffix[1:].isdecimal()]
-    parts = [*sorted(older, key=lambda path: -int(path.suffix[1:])), settings.PLACES.logs / f"{service}.log"]
+    """A service's log with its older parts, those of earlier sessions too, the oldest first."""
+    return [path for folder in (*settings.PLACES.old_logs, settings.PLACES.logs) for path in _parts_in(folder, service)]
+
+
+def _parts_in(folder: Path, service: str) -> list[Path]:
+    older = [path for path in folder.glob(f"{service}.log.*") if path.suffix[1:].isdecimal()]
+    parts = [*sorted(older, key=lambda path: -int(path.suffix[1:])), folder / f"{service}.log"]
     return [path for path in parts if path.is_file()]
 
 

@@ -282,6 +282,7 @@ TRAINMON_KEEP_EVENTS = env.float("TRAINMON_KEEP_EVENTS", 0.0)
 # MiB at which a log file of our own is cut (`up`), and how many older parts are kept of each.
 TRAINMON_LOG_SIZE = env.int("TRAINMON_LOG_SIZE", 10)
 TRAINMON_LOG_PARTS = env.int("TRAINMON_LOG_PARTS", 1)
+TRAINMON_LOG_SESSIONS = env.int("TRAINMON_LOG_SESSIONS", 5)
 # Tags a run may have; beyond it the run is marked and left out, the others go on.
 TRAINMON_MAX_TAGS = env.int("TRAINMON_MAX_TAGS", 100_000)
 

@@ -103,10 +103,12 @@ def test_no_member_holds_a_planted_secret(job: Job, logs: Path) -> None:
 
 
 def test_its_own_id_is_found_in_the_services_logs(job: Job, logs: Path) -> None:
+    (logs / "archive/20260101_000000").mkdir(parents=True)
+    told(logs, "archive/20260101_000000/web.log", {"correlation_id": "its-own", "message": "before a restart"})
     told(logs, "web.log.1", {"correlation_id": "its-own", "message": "first"})
     told(logs, "web.log", {"message": "not about it"}, {"correlation_id": "its-own", "message": "second"})
     lines = [json.loads(line) for line in opened(job)["service_logs/web.log"].splitlines()]
-    assert [line["message"] for line in lines] == ["first", "second"]
+    assert [line["message"] for line in lines] == ["before a restart", "first", "second"]
 
 
 def test_an_id_that_a_trainer_wrote_opens_no_lines_about_others(job: Job, logs: Path) -> None:

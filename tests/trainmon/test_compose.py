@@ -62,8 +62,8 @@ def test_compose_refuses_without_what_production_needs(name):
 
 def test_what_an_operator_sets_reaches_every_service():
     # names of one service, of `up`, or of the image
-    apart = {"ADMIN_PASSWORD", "ADMIN_USER", "CORRELATION_ID", "DB_POOL", "DEBUG", "ENV", "HOME", "LOG_PARTS", "LOG_SIZE",
-             "PG_BIN", "SERVICE", "SUPERVISED", "TB_SHARED_HOST"}  # fmt: skip
+    apart = {"ADMIN_PASSWORD", "ADMIN_USER", "CORRELATION_ID", "DB_POOL", "DEBUG", "ENV", "HOME", "LOG_PARTS",
+             "LOG_SESSIONS", "LOG_SIZE", "PG_BIN", "SERVICE", "SUPERVISED", "TB_SHARED_HOST"}  # fmt: skip
     names = {name for name in checks.VARIABLES if name.startswith("TRAINMON_")} - {f"TRAINMON_{name}" for name in apart}
     found, unset = services(**dict.fromkeys(names - VARIABLES.keys(), "set")), services()
     for service in RUNNING:

@@ -22,8 +22,8 @@ from tensorboardX import SummaryWriter
 from tests.runs.following import step
 from tests.trainmon.machine import ROOT, as_user, ask, asking, at_rest, environment, living, manage, spawn, wait_until
 from trainmon.embedded import port
-from trainmon.embedded.children import Logs
 from trainmon.embedded.places import Places
+from trainmon.embedded.rotation import Logs
 from trainmon.management.commands.up import Command
 
 UP = [sys.executable, "manage.py", "up"]
@@ -278,6 +278,23 @@ def test_so_many_older_parts_of_a_log_are_kept_as_is_said(tmp_path):
         Logs(places, limit=500, parts=parts).cut(every=0)
         kept = {path.name: path.read_bytes()[:1] for path in places.logs.iterdir()}
         assert kept == {"web.log": b""} | {f"web.log.{n}": b"%d" % (begin - n + 1) for n in range(1, parts + 1) if begin >= n}
+
+
+def test_a_restart_puts_the_logs_of_the_last_session_away_and_keeps_so_many_sessions(tmp_path):
+    """ISG-10."""
+    places = Places(tmp_path)
+    places.logs.mkdir()
+    for session in range(4):
+        for name in ("web.log", "web.log.1", "tensorboard-lora.log", "postgres.log"):
+            (places.logs / name).write_text(f"{name} {session}")
+            os.utime(places.logs / name, (1_700_000_000 + session // 2,) * 2)  # two sessions that ended in one second
+        Logs(places, sessions=3).put_away()
+    assert [path.name for path in places.logs.glob("*.log*")] == ["postgres.log"]
+    assert [folder.name for folder in places.old_logs] == ["20231114_221321", "20231114_221322", "20231114_221323"]
+    assert {path.name: path.read_text() for path in places.old_logs[-1].iterdir()} == {
+        name: f"{name} 3" for name in ("web.log", "web.log.1", "tensorboard-lora.log")}
+    Logs(places, sessions=3).put_away()
+    assert len(places.old_logs) == 3
 
 
 @pytest.mark.parametrize("pause", [0, 0.15, 0.4])

@@ -1,14 +1,13 @@
-"""The programs that `up` runs: started, started again with back-off, stopped, their logs kept short."""
+"""The programs that `up` runs: started, started again with back-off, stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ import psutil
 from trainmon.embedded import locks
 from trainmon.embedded.identity import Identity
 from trainmon.embedded.places import Places
-from trainmon.embedded.postgres import LONGEST_LOG, Postgres, make_room, part
+from trainmon.embedded.postgres import Postgres
 
 LONGEST_PAUSE = 30.0
 # Alive for this long, a child has recovered, and the next pause is short again.
@@ -197,28 +196,6 @@ class Watched:
         self.next_start = time.monotonic() + self.pause
         self.restarts += 1
         return self.pause
-
-
-@dataclass
-class Logs:
-    """The children's log files: cut when they grow, so many older parts kept."""
-
-    places: Places
-    limit: int = LONGEST_LOG
-    parts: int = 1
-    looked: float = field(default=0.0)
-
-    def cut(self, every: float = 10.0) -> None:
-        """Copy and truncate: the children keep writing (appending) to the same file."""
-        if time.monotonic() - self.looked < every:
-            return
-        self.looked = time.monotonic()
-        for path in self.places.logs.glob("*.log"):
-            if path.stat().st_size > self.limit:
-                make_room(path, self.parts)
-                if self.parts:
-                    shutil.copyfile(path, part(path, 1))
-                os.truncate(path, 0)
 
 
 def tail(path: Path, lines: int = 8) -> list[str]:

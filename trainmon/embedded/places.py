@@ -55,6 +55,11 @@ class Places:
         return self.home / "log"
 
     @property
+    def old_logs(self) -> list[Path]:
+        """Folders with the logs of earlier sessions of `up`, the oldest first."""
+        return sorted(path for path in (self.logs / "archive").glob("*_*") if path.is_dir())
+
+    @property
     def backups(self) -> Path:
         """Where `manage.py backup` writes when it is given no path."""
         return self.home / "backups"

@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from trainmon.embedded import binaries, identity
 from trainmon.embedded.identity import Identity
 from trainmon.embedded.places import DATABASE, POSTGRES_PORT, USER, Places
+from trainmon.embedded.rotation import LONGEST_LOG, make_room, part
 
 # fsync and full_page_writes stay on: this database is the only copy of what people add.
 TUNING = {
@@ -38,7 +39,6 @@ TUNING = {
 }
 READY_WITHIN = 120.0  # recovery after a crash replays at most max_wal_size
 STOPS_WITHIN = 30.0
-LONGEST_LOG = 10 * 1024 * 1024
 
 
 class StartFailed(Exception):
@@ -273,18 +273,3 @@ def _run(argv: list[str], who: Identity, stdin: str = "") -> None:
     )
     if done.returncode != 0:
         raise StartFailed(f"{Path(argv[0]).name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-
-
-def part(log: Path, number: int) -> Path:
-    """An older part of a log; the higher the number, the older."""
-    return log.with_name(f"{log.name}.{number}")
-
-
-def make_room(log: Path, keep: int) -> None:
-    """Move each older part of a log on by one; so many will be kept, with the one that comes."""
-    known = sorted(int(path.suffix[1:]) for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdecimal())
-    for number in reversed(known):
-        if number >= keep:
-            part(log, number).unlink()
-        else:
-            part(log, number).replace(part(log, number + 1))

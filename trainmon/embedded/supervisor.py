@@ -17,8 +17,9 @@ from types import FrameType
 import psutil
 
 from trainmon.embedded import ensure, locks
-from trainmon.embedded.children import Child, Logs, Watched, kill_all, tail
+from trainmon.embedded.children import Child, Watched, kill_all, tail
 from trainmon.embedded.places import SUPERVISED, Places
+from trainmon.embedded.rotation import Logs
 
 PR_SET_CHILD_SUBREAPER = 36
 TICK = 0.2

@@ -81,9 +81,11 @@ class Command(BaseCommand):
         self.supervisor = Supervisor(settings.PLACES, self.say)
         self.supervisor.logs.limit = settings.TRAINMON_LOG_SIZE * 1024 * 1024
         self.supervisor.logs.parts = settings.TRAINMON_LOG_PARTS
+        self.supervisor.logs.sessions = settings.TRAINMON_LOG_SESSIONS
         self.programs = Programs(settings.PLACES)
         try:
             self.supervisor.prepare()
+            self.supervisor.logs.put_away()
             self.listener = self.open_port()
             running.introduce(lock, port.address(self.listener))
             self.start_all()
