@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
 from django.urls import reverse
 
 from retention import destinations, place, policies
@@ -70,8 +71,10 @@ def test_storage_that_hangs_is_told_in_time_and_asked_by_one_thread(settings: An
         for name, value in {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "AWS_MAX_ATTEMPTS": "1",
                             "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_DEFAULT_REGION": "us-east-1"}.items():
             monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # another test's still asks that one's server
         settings.TRAINMON_ARCHIVE = "s3://bucket/logs"
         destinations.at(settings.TRAINMON_ARCHIVE)  # its client is loaded once
         began = time.monotonic()
         assert [place.there() for _ in range(2)] == ["s3://bucket/logs does not answer within 0.2 s"] * 2
         assert time.monotonic() - began < 2
+    s3fs.S3FileSystem.clear_instance_cache()
