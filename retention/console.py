@@ -122,11 +122,11 @@ def kept(said: Iterable[tuple[Candidate, str]]) -> Table:
 
 def manner(draft: Draft) -> str:
     """How it is to be done, in a sentence."""
-    first = "archived and checked first" if draft.options.archive else "NOT archived"
+    first = "archived and checked first, then moved" if draft.options.archive else "moved WITHOUT an archive"
     grace = draft.options.grace.total_seconds()
     lasting = f"for {duration(grace)}" if grace else "until the next --purge"
     forget = "; with their purge their points are dropped from the registry" if draft.options.forget_metrics else ""
-    return f"{first}, then moved to the trash, from where they can be restored {lasting}{forget}"
+    return f"{first} to the trash, from where they can be restored {lasting}{forget}"
 
 
 @contextmanager
