@@ -19,7 +19,7 @@ from runs.models import Source
 from runs.readers.plain import plain
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, QueryDict
 
 #: Runs that are named.
 NAMED = 200
@@ -32,8 +32,8 @@ class Declared(forms.Form):
     typed = forms.CharField(max_length=5000, error_messages={"required": "Type the root."})
     why = forms.CharField(max_length=REASON, required=False)
 
-    def __init__(self, source: Source, data: object = None) -> None:
-        super().__init__(data)  # type: ignore[arg-type]
+    def __init__(self, source: Source, data: QueryDict | None = None) -> None:
+        super().__init__(data)
         self.root = source.root_text
 
     def clean_typed(self) -> str:
